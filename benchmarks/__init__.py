@@ -1,0 +1,1 @@
+"""What is measured, and the results; never shipped in the wheel."""

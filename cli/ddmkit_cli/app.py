@@ -1,0 +1,41 @@
+"""`ddmkit` on the command line: one file per command, nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ddmkit.errors import DdmkitError
+from ddmkit_cli import check, evaluate, phantom, plugins, sample, train
+from ddmkit_cli.console import log_to_stderr, problem
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Start here: [bold]ddmkit train --backbone unet3d-avg --patch center[/bold] trains on synthetic cases.",
+)
+
+
+@app.callback()
+def main() -> None:
+    """Denoising diffusion models on whole 3D medical volumes, with little memory."""
+    log_to_stderr()
+
+
+app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("phantom", epilog=phantom.EXAMPLES)(phantom.phantom)
+app.command("check", epilog=check.EXAMPLES)(check.check)
+app.add_typer(plugins.app, name="plugins")
+
+
+def run() -> None:
+    """Run the command line: a user's own mistake is one sentence, anything else is a bug and shows its traceback."""
+    try:
+        app()
+    except DdmkitError as error:
+        problem(str(error))
+        sys.exit(error.exit_status)

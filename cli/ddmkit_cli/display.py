@@ -1,0 +1,51 @@
+"""A run on the screen: a listener like any plugin's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ddmkit import hookimpl
+from ddmkit_cli.console import duration, say, size
+
+if TYPE_CHECKING:
+    from ddmkit.events import Run, StepDone, Validation
+    from ddmkit_cli.console import Bars
+
+_MEMORY = 0.98
+"""Share of the past in the running means of loss and seconds per step."""
+
+
+class Display:
+    """Shows steps as they are done and validations as they come."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._loss: float | None = None
+        self._seconds: float | None = None
+
+    @hookimpl
+    def ddmkit_run_started(self, run: Run) -> None:
+        if run.first_step:
+            say(f"Going on from step {run.first_step}.")
+
+    @hookimpl
+    def ddmkit_step_done(self, run: Run, step: StepDone) -> None:
+        steps = run.configuration.training.steps
+        self._loss = _blend(self._loss, step.loss)
+        self._seconds = _blend(self._seconds, step.seconds)
+        left = duration(self._seconds * (steps - step.step))
+        note = f"loss {self._loss:.4f}  {self._seconds:.2f} s/step  {left} left  peak {size(step.peak_memory)}"
+        self._bars.show("step", step.step, steps, note)
+
+    @hookimpl
+    def ddmkit_validated(self, validation: Validation) -> None:
+        regions = ", ".join(
+            f"{region} Dice {row['dice_mean']:.3f} HD95 {row['hd95_mean']:.1f} mm"
+            for region, row in validation.summary.items()
+        )
+        best = ", best so far" if validation.best else ""
+        say(f"step {validation.step}: {validation.split}: {regions} ({validation.seconds:.0f} s{best})")
+
+
+def _blend(past: float | None, now: float) -> float:
+    return now if past is None else _MEMORY * past + (1 - _MEMORY) * now

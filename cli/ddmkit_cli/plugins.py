@@ -1,0 +1,93 @@
+"""`ddmkit plugins`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ddmkit_cli.console import out, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ddmkit import Component
+    from ddmkit.component import Settings
+
+app = typer.Typer(no_args_is_help=True, help="What is installed, and its settings.")
+
+
+@app.command("list", epilog="Example: [bold]ddmkit plugins list[/bold]")
+def list_plugins() -> None:
+    """List every component and preset, and the package it came from."""
+    from ddmkit import Registry
+
+    registry = Registry()
+    table = Table()
+    for heading in ("kind", "name", "what it is", "package"):
+        table.add_column(heading)
+    for component in registry.components():
+        table.add_row(component.kind, component.name, _summary(component), registry.package(component))
+    for name, path in registry.presets().items():
+        table.add_row("preset", name, _first_comment(path), "")
+    out.print(table)
+    for plugin, error in registry.broken.items():
+        say(f"The plugin {plugin} failed to load: {type(error).__name__}: {error}")
+
+
+@app.command(epilog="Example: [bold]ddmkit plugins show unet3d-avg[/bold]")
+def show(name: Annotated[str, typer.Argument(help="A component, a preset or a section such as training.")]) -> None:
+    """Show the settings of a component, of a section of the configuration, or a preset."""
+    from ddmkit import Registry, UnknownComponentError
+    from ddmkit.configuration import Configuration
+
+    registry = Registry()
+    found = [component for component in registry.components() if component.name == name]
+    presets = registry.presets()
+    for component in found:
+        out.print(
+            f"[bold]{component.kind} {component.name}[/bold]  ({component.__module__}, {registry.package(component)})"
+        )
+        out.print(inspect.getdoc(component) or "", markup=False)
+        out.print(_settings(component.kind, component))
+    if name in presets:
+        out.print(presets[name].read_text(encoding="utf-8"), markup=False)
+    if name in Configuration.SECTIONS:
+        out.print(_settings(name, Configuration.SECTIONS[name]))
+    if not found and name not in presets and name not in Configuration.SECTIONS:
+        names = [component.name for component in registry.components()] + [*presets, *Configuration.SECTIONS]
+        msg = f"Nothing is named {name!r}. Known: {', '.join(names)}."
+        raise UnknownComponentError(msg)
+
+
+def _settings(prefix: str, settings: type[Settings]) -> Table:
+    table = Table()
+    for heading in ("setting", "type", "default", "what it does"):
+        table.add_column(heading)
+    schema = settings.model_json_schema()
+    for name, facts in schema.get("properties", {}).items():
+        table.add_row(f"{prefix}.{name}", _type(facts), str(facts.get("default", "")), facts.get("description", ""))
+    return table
+
+
+def _summary(component: type[Component]) -> str:
+    return (inspect.getdoc(component) or "").partition("\n")[0]
+
+
+def _first_comment(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+
+
+def _type(facts: dict[str, object]) -> str:
+    """Say a JSON schema's type and bounds in a few words."""
+    choices = facts.get("enum") or facts.get("const")
+    alternatives = facts.get("anyOf")
+    if choices is not None:
+        return " | ".join(map(str, choices if isinstance(choices, list) else [choices]))
+    if isinstance(alternatives, list):
+        return " | ".join(_type(part) for part in alternatives)
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {facts[key]}" for key, sign in bounds.items() if key in facts]
+    return " ".join([str(facts.get("type", "")), *limits])

@@ -1,0 +1,212 @@
+"""`ddmkit train`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddmkit_cli.console import Bars, out, say, size
+from ddmkit_cli.tables import fact_table, score_table
+
+if TYPE_CHECKING:
+    from ddmkit import Registry
+    from ddmkit.configuration import Configuration
+    from ddmkit.events import Report
+    from ddmkit.run.folder import RunFolder
+    from ddmkit.run.plan import Plan
+
+EXAMPLES = (
+    "Examples: [bold]ddmkit train --backbone unet3d-avg --patch center[/bold] (five minutes, synthetic cases) · "
+    "[bold]ddmkit train --preset patchddm --data BraTS2020/ --dry-run[/bold] (the paper's method, what it would do) · "
+    "[bold]ddmkit train --data BraTS2020/ -o backbone.width=32 -o training.batch_size=4[/bold] · "
+    "[bold]ddmkit train --resume runs/quick-20260101-120000[/bold]"
+)
+_DEFAULT_PRESET = "quick"
+_FREE_ON_RESUME = ("training", "validation", "sampling", "sampler", "engine")
+
+
+def train(
+    preset: Annotated[str | None, typer.Option(help="Start from this preset. [default: quick]", metavar="P")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Start from this configuration file, such as a run's config.yaml.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What is asked of a volume.", metavar="T")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the cases. [default: synthetic phantoms]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Layout of that folder.", metavar="D")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The network.", metavar="B")] = None,
+    schedule: Annotated[str | None, typer.Option(help="The noise schedule.", metavar="S")] = None,
+    sampler: Annotated[str | None, typer.Option(help="How validation samples.", metavar="S")] = None,
+    patch: Annotated[str | None, typer.Option(help="Which window a step sees.", metavar="P")] = None,
+    encoding: Annotated[str | None, typer.Option(help="How a window knows its place.", metavar="E")] = None,
+    engine: Annotated[str | None, typer.Option(help="Where the work runs.", metavar="E")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.", min=0)] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/PRESET-TIME]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run from its last checkpoint.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", metavar="KIND.FIELD=VALUE", help="Any setting; see ddmkit plugins show. Repeatable."),
+    ] = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and the configuration, do nothing.")
+    ] = False,
+) -> None:
+    """Train a diffusion model, validating on held-out cases by sampling whole volumes.
+
+    Everything has a name (ddmkit plugins list) and settings (ddmkit plugins show NAME). Presets choose all of them;
+    the options below replace single names, -o single settings.
+    """
+    from ddmkit import Registry
+    from ddmkit.run.folder import RunFolder
+
+    named = {
+        "task": task,
+        "dataset": dataset,
+        "backbone": backbone,
+        "schedule": schedule,
+        "sampler": sampler,
+        "patch": patch,
+        "encoding": encoding,
+        "engine": engine,
+    }
+    names = {kind: name for kind, name in named.items() if name is not None}
+    options = [*(option or []), *([] if steps is None else [f"training.steps={steps}"])]
+    registry = Registry()
+    if resume is not None:
+        _refuse_on_resume({"--preset": preset, "--config": config, "--data": data, "--run": run, "--seed": seed}, names)
+        folder = RunFolder(resume)
+        configuration = _resumed(registry, folder, options)
+    else:
+        if preset is None and config is None:
+            preset = _DEFAULT_PRESET
+            say(f"No --preset is given: using {preset!r}, which is small and quick.")
+        configuration = _assembled(registry, preset, config, data, seed, names, options)
+        folder = RunFolder(run or Path("runs") / f"{preset or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
+    _run(registry, configuration, folder, resume=resume is not None, dry_run=dry_run)
+
+
+def _assembled(
+    registry: Registry,
+    preset: str | None,
+    config: Path | None,
+    data: Path | None,
+    seed: int | None,
+    names: dict[str, str],
+    options: list[str],
+) -> Configuration:
+    from ddmkit.assembly import assemble, read_tree
+
+    base = [] if preset is None else [read_tree(registry.preset(preset))]
+    if config is not None:
+        base.append(read_tree(config))
+    if data is not None:
+        base.append({"data": data.absolute()})
+        if _dataset_of(base) == "phantom":
+            names = {"dataset": "brats", **names}  # whoever has data means them, not synthetic ones
+    if seed is not None:
+        base.append({"seed": seed})
+    return assemble(registry, base=base, names=names, options=options)
+
+
+def _dataset_of(base: list[dict[str, Any]]) -> str:
+    named = [tree["dataset"] for tree in base if "dataset" in tree]
+    dataset = named[-1] if named else ""
+    return str(dataset.get("name") if isinstance(dataset, dict) else dataset)
+
+
+def _resumed(registry: Registry, folder: RunFolder, options: list[str]) -> Configuration:
+    from ddmkit import ConfigurationError
+    from ddmkit.assembly import assemble
+
+    before = folder.configuration(registry)
+    for given in options:
+        if given.partition(".")[0] not in _FREE_ON_RESUME:
+            msg = f"-o {given} would make another run; on --resume only {', '.join(_FREE_ON_RESUME)} may change."
+            raise ConfigurationError(msg)
+    folder.find_checkpoint("last")
+    return assemble(registry, base=[before.tree()], options=options)
+
+
+def _refuse_on_resume(flags: dict[str, object], names: dict[str, str]) -> None:
+    from ddmkit import ConfigurationError
+
+    given = [flag for flag, value in flags.items() if value is not None] + [f"--{kind}" for kind in names]
+    if given:
+        msg = f"--resume goes on with the run's own configuration: leave out {', '.join(given)}, or start a new run."
+        raise ConfigurationError(msg)
+
+
+def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, dry_run: bool) -> None:
+    from ddmkit.assembly import write_tree
+    from ddmkit.run.plan import make_plan
+    from ddmkit.run.trainer import train as train_run
+    from ddmkit_cli.display import Display
+
+    bars = Bars()
+    with bars.live():
+        if configuration.data is None:
+            say(f"No --data is given: using the {configuration.dataset.name} data set.")
+        data = configuration.dataset.prepare(configuration.data, bars.show)
+        configuration = configuration.model_copy(update={"data": data.absolute()})
+        plan = make_plan(configuration, data)
+        if dry_run:
+            out.print(_plan_table(configuration, plan))
+            out.print(write_tree(configuration.tree()), markup=False)
+            return
+        if not resume:
+            folder.create(configuration)
+            folder.write_split({split: [case.name for case in cases] for split, cases in plan.splits.items()})
+        else:
+            folder.write_configuration(configuration)
+        say(_plan_line(configuration, plan, folder))
+        registry.register(Display(bars))
+        report = train_run(registry, configuration, plan, folder, resume=resume, progress=bars.show)
+    _print_report(report, plan, folder)
+
+
+def _plan_line(configuration: Configuration, plan: Plan, folder: RunFolder) -> str:
+    window, frame = ("×".join(map(str, shape)) for shape in (plan.window, plan.frame))
+    return (
+        f"{len(plan.splits['train'])} cases to train on, {configuration.backbone.name} with {plan.parameters:,} "
+        f"parameters, windows of {window} in {frame}, {configuration.training.steps} steps. Run: {folder.path}"
+    )
+
+
+def _plan_table(configuration: Configuration, plan: Plan) -> object:
+    def sides(shape: tuple[int, ...]) -> str:
+        return "×".join(map(str, shape))
+
+    backbone, training, sampler = configuration.backbone, configuration.training, configuration.sampler
+    shapes = ", ".join(f"{sides(shape)} ({count} cases)" for shape, count in plan.shapes.items())
+    channels = (
+        f"{plan.in_channels} in (condition {configuration.task.condition_channels}, encoding "
+        f"{configuration.encoding.channels}, x_t {configuration.task.x0_channels}), {plan.out_channels} out"
+    )
+    facts = {
+        "data": str(plan.data),
+        "cases": ", ".join(f"{split} {len(cases)}" for split, cases in plan.splits.items())
+        + (f" ({plan.unlabelled} without reference left out)" if plan.unlabelled else ""),
+        "shapes": shapes,
+        "frame": sides(plan.frame),
+        "window": sides(plan.window) + (f" at 1/{plan.factor} resolution" if plan.factor > 1 else ""),
+        "backbone": f"{backbone.name}, {plan.parameters:,} parameters ({size(4 * plan.parameters)} in float32)",
+        "channels": channels,
+        "training": f"{training.steps} steps of {training.batch_size}, seed {configuration.seed}",
+        "sampling": f"{sampler.name}, {sampler.steps} steps of {configuration.schedule.timesteps}",
+    }
+    return fact_table("Plan (nothing is trained)", facts)
+
+
+def _print_report(report: Report, plan: Plan, folder: RunFolder) -> None:
+    if report.final is not None:
+        title = f"Cases never seen in training, checkpoint of step {report.best_step}"
+        out.print(score_table(title, report.final.scores, report.final.summary))
+    out.print(f"Pictures: {folder.pictures}", soft_wrap=True)
+    unseen = plan.splits["test"] or plan.splits["validation"]
+    cases = ",".join(case.name for case in unseen[:3])
+    command = f"ddmkit sample {folder.path} --input {plan.data} --cases {cases} --ensemble 5 --out answers"
+    out.print(f"Next: {command}", soft_wrap=True)

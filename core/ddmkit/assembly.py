@@ -1,0 +1,180 @@
+"""Make a configuration from a preset, a file, chosen names and single settings, in this order of precedence."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from ddmkit.component import Component, Settings
+from ddmkit.configuration import INTERFACES, Configuration
+from ddmkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ddmkit.registry import Registry
+
+Tree = dict[str, Any]
+S = TypeVar("S", bound=Settings)
+
+_KINDS = {interface.kind: interface for interface in INTERFACES}
+
+
+def assemble(
+    registry: Registry,
+    *,
+    base: Sequence[Tree] = (),
+    names: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> Configuration:
+    """Build a configuration.
+
+    Args:
+        registry: where components are found.
+        base: trees from `read_tree`, later ones over earlier ones.
+        names: a component's name per kind. Settings made for another component of that kind are kept as far as
+            the named one has them, so that `--backbone unet3d-concat` keeps a preset's width.
+        options: "kind.field=value" or "section.field=value", value in YAML; "a,b,c" is a list.
+
+    Raises:
+        ConfigurationError: something is unknown, missing or out of range.
+    """
+    tree: Tree = {}
+    for layer in base:
+        _merge(registry, tree, copy.deepcopy(layer))
+    _merge(registry, tree, {kind: {"name": name} for kind, name in (names or {}).items()})
+    for option in options:
+        _merge(registry, tree, _parse(option, tree))
+    return build(registry, tree)
+
+
+def build(registry: Registry, tree: Tree) -> Configuration:
+    """Build a configuration from one complete tree.
+
+    Raises:
+        ConfigurationError: something is unknown, missing or out of range.
+    """
+    values: Tree = {}
+    for key, part in tree.items():
+        if key in _KINDS:
+            values[key] = _component(registry, key, part)
+        elif key in Configuration.SECTIONS:
+            values[key] = make(Configuration.SECTIONS[key], key, part)
+        else:
+            values[key] = part
+    missing = [kind for kind in _KINDS if kind not in values]
+    if missing:
+        msg = f"The configuration names no {missing[0]}: add --{missing[0]} NAME, or start from a --preset."
+        raise ConfigurationError(msg)
+    return make(Configuration, "", values)
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a preset or a configuration file.
+
+    Raises:
+        ConfigurationError: it is not there, not YAML or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        msg = f"Cannot read the configuration {path}: {reason}."
+        raise ConfigurationError(msg) from error
+    if not isinstance(tree, dict):
+        msg = f"The configuration {path} is not a mapping of sections such as 'training:' to their settings."
+        raise ConfigurationError(msg)
+    return tree
+
+
+def write_tree(tree: Tree) -> str:
+    """Return a configuration as YAML, in the order it is given."""
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=120)
+
+
+def make(cls: type[S], prefix: str, values: Any) -> S:  # noqa: ANN401 - whatever stood in the user's YAML
+    """Build frozen settings, turning pydantic's report into one sentence.
+
+    Raises:
+        ConfigurationError: a setting is unknown or its value is not allowed.
+    """
+    if not isinstance(values, dict):
+        msg = f"{prefix or 'The configuration'} must be a mapping of settings to values, not {values!r}."
+        raise ConfigurationError(msg)
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(cls, prefix, error)) from error
+
+
+def _component(registry: Registry, kind: str, part: Any) -> Component:  # noqa: ANN401 - as above
+    if isinstance(part, str):
+        part = {"name": part}
+    if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+        msg = f"The {kind} must have a name, such as '{kind}: {{name: …}}', not {part!r}."
+        raise ConfigurationError(msg)
+    values = {key: value for key, value in part.items() if key != "name"}
+    return make(registry.get(_KINDS[kind], part["name"]), kind, values)
+
+
+def _merge(registry: Registry, tree: Tree, layer: Tree) -> None:
+    for key, part in layer.items():
+        old = tree.get(key)
+        new = {"name": part} if key in _KINDS and isinstance(part, str) else part
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            tree[key] = new
+            continue
+        if key in _KINDS and isinstance(new.get("name"), str) and new["name"] != old.get("name", new["name"]):
+            known = registry.get(_KINDS[key], new["name"]).model_fields
+            old = {field: value for field, value in old.items() if field in known}
+        tree[key] = {**old, **new}
+
+
+def _parse(option: str, tree: Tree) -> Tree:
+    key, equals, text = option.partition("=")
+    part, dot, field = key.strip().partition(".")
+    if not (equals and dot and field):
+        msg = f"-o takes KIND.FIELD=VALUE, such as -o training.steps=500; you gave {option!r}."
+        raise ConfigurationError(msg)
+    known = [*_KINDS, *Configuration.SECTIONS]
+    if part not in known:
+        msg = f"-o {option}: there is no {part!r} to set.{_nearest(part, known)} Known: {', '.join(known)}."
+        raise ConfigurationError(msg)
+    if part in _KINDS and part not in tree:
+        msg = f"-o {option}: no {part} is chosen; add --{part} NAME."
+        raise ConfigurationError(msg)
+    listed = "," in text and not text.lstrip().startswith(("[", "{", "'", '"'))
+    try:
+        value = yaml.safe_load(f"[{text}]" if listed else text)
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+        msg = f"-o {option}: the value is not YAML; quote it, or write lists as a,b,c."
+        raise ConfigurationError(msg) from error
+    return {part: {field: value}}
+
+
+def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    where = ".".join([prefix, *location[:1]] if prefix else location[:1])
+    fields = list(cls.model_fields)
+    if location and location[0] not in fields:
+        return f"{where} is no setting.{_nearest(location[0], fields)} Settings: {', '.join(fields) or 'none'}."
+    reason = first["msg"].removeprefix("Value error, ")
+    if not location:  # a rule over several fields says all there is to say
+        return f"{prefix}: {reason}." if prefix else f"{reason}."
+    if first["type"] == "missing":
+        if len(location) == 1:
+            return f"{where} has no default: add -o {where}=VALUE."
+        reason = "a value is missing"
+    description = cls.model_fields[location[0]].description
+    return f"{where}={first['input']!r}: {reason}." + (f" ({description})" if description else "")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

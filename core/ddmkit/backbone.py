@@ -1,0 +1,56 @@
+"""Backbones: the networks that denoise.
+
+A complete backbone::
+
+    class Linear(Backbone):
+        '''One 1x1x1 convolution; blind to time.'''
+
+        name: ClassVar[str] = "linear"
+
+        def build(self, in_channels: int, out_channels: int) -> nn.Module:
+            return Blind(nn.Conv3d(in_channels, out_channels, 1))
+
+    class Blind(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return self.layer(x)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from ddmkit.component import Component
+from ddmkit.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+
+class Backbone(Component):
+    """A denoising network, before its weights exist."""
+
+    kind: ClassVar[str] = "backbone"
+
+    @abstractmethod
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Return the network with fresh weights, drawn from torch's global generator.
+
+        Its `forward(x, t)` maps x of shape (N, in_channels, X, Y, Z), any X, Y, Z >= 1, and the times t of
+        shape (N,), float, from 1 to T, to shape (N, out_channels, X, Y, Z).
+        """
+
+    def import_state(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Translate another program's state dict into this network's names.
+
+        Raises:
+            CheckpointError: this backbone knows no other program's names.
+        """
+        msg = f"The backbone {self.name!r} reads no foreign checkpoint (given: {len(foreign)} tensors)."
+        raise CheckpointError(msg)

@@ -1,0 +1,170 @@
+"""The configuration of a run: one component of every kind, and the sections that belong to no plugin.
+
+A configuration is complete: what `config.yaml` of a run says is all there is to say, and `--config` reads it back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import Field, PositiveInt, model_validator
+
+from ddmkit.backbone import Backbone
+from ddmkit.component import Component, Settings
+from ddmkit.dataset import Dataset
+from ddmkit.diffusion import Diffusion
+from ddmkit.encoding import Encoding
+from ddmkit.engine import Engine
+from ddmkit.patch import Patch
+from ddmkit.sampler import Sampler
+from ddmkit.schedule import Schedule
+from ddmkit.task import Task
+
+if TYPE_CHECKING:
+    from ddmkit.window import Shape
+
+INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
+"""Every kind of component a configuration names, in the order it is written."""
+Percent: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Preprocessing(Settings):
+    """What happens to a case once, before anything sees it."""
+
+    frame: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        default=None,
+        description="Volumes are padded with background, centred, to at least this shape; null: as they are.",
+    )
+    percentiles: tuple[Percent, Percent] = Field(
+        default=(1.0, 99.0),
+        description="Foreground intensities at these percentiles become 0 and 1; beyond is clipped.",
+    )
+
+    @model_validator(mode="after")
+    def _percentiles_rise(self) -> Self:
+        low, high = self.percentiles
+        if not low < high:
+            msg = f"percentiles {low:g} and {high:g} leave nothing between them: give the lower one first"
+            raise ValueError(msg)
+        return self
+
+
+class Split(Settings):
+    """Which cases are trained on, which choose the best checkpoint, which are kept for the end."""
+
+    validation: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the cases that choose the best checkpoint."
+    )
+    test: float = Field(default=0.1, ge=0, lt=1, description="Share of the cases that training never sees.")
+    seed: int = Field(default=0, ge=0, description="Seed of the split; the same names and seed give the same split.")
+
+
+class Training(Settings):
+    """How the weights are learned. The optimizer is AdamW (Loshchilov & Hutter 2019)."""
+
+    steps: int = Field(default=100_000, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(default=1, ge=1, description="Examples per optimizer step, over all processes.")
+    learning_rate: float = Field(default=1e-5, gt=0, description="Step size of AdamW.")
+    betas: tuple[Share, Share] = Field(default=(0.9, 0.999), description="Decay rates of AdamW's two moments.")
+    weight_decay: float = Field(default=0.01, ge=0, description="Decoupled weight decay of AdamW.")
+    warmup: int = Field(default=0, ge=0, description="Steps over which the learning rate rises from 0.")
+    decay: Literal["constant", "cosine"] = Field(
+        default="constant", description="The learning rate after the warm-up: kept, or falling to 0 along a cosine."
+    )
+    gradient_clip: float | None = Field(
+        default=None, gt=0, description="Largest Euclidean norm of the gradient; null: not clipped."
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="Decay of the averaged weights that answer; null: the weights themselves."
+    )
+    checkpoint_every: int = Field(default=1000, ge=1, description="Steps between checkpoints.")
+
+
+class Validation(Settings):
+    """How often whole held-out volumes are sampled and scored."""
+
+    every: int = Field(default=1000, ge=1, description="Steps between validations; the last step always validates.")
+    cases: int = Field(default=37, ge=1, description="Validation cases that are sampled, at most.")
+    test: bool = Field(default=False, description="Whether training ends by scoring the test cases.")
+    picture_members: int = Field(default=5, ge=1, description="Ensemble members of the pictured case at the end.")
+
+
+class Sampling(Settings):
+    """How many samples make an answer."""
+
+    ensemble: int = Field(default=1, ge=1, description="Members per case: samples from different starting noise.")
+    members_at_once: int = Field(default=1, ge=1, description="Members per call of the network; memory grows with it.")
+
+
+class Configuration(Settings):
+    """Everything a run depends on."""
+
+    seed: int = Field(default=0, ge=0, description="Seed of everything that is drawn.")
+    data: Path | None = Field(default=None, description="The folder of the data; null: the dataset makes its own.")
+    task: Task
+    dataset: Dataset
+    backbone: Backbone
+    schedule: Schedule
+    sampler: Sampler
+    patch: Patch
+    encoding: Encoding
+    engine: Engine
+    diffusion: Diffusion = Diffusion()
+    preprocessing: Preprocessing = Preprocessing()
+    split: Split = Split()
+    training: Training = Training()
+    validation: Validation = Validation()
+    sampling: Sampling = Sampling()
+
+    @model_validator(mode="after")
+    def _steps_fit_the_schedule(self) -> Self:
+        steps, timesteps = self.sampler.steps, self.schedule.timesteps
+        if steps > timesteps:
+            msg = (
+                f"sampler.steps={steps} is more than schedule.timesteps={timesteps}, and each step needs a time of its "
+                f"own: type -o sampler.steps={timesteps} or fewer"
+            )
+            raise ValueError(msg)
+        return self
+
+    SECTIONS: ClassVar[dict[str, type[Settings]]] = {
+        "diffusion": Diffusion,
+        "preprocessing": Preprocessing,
+        "split": Split,
+        "training": Training,
+        "validation": Validation,
+        "sampling": Sampling,
+    }
+
+    def tree(self) -> dict[str, Any]:
+        """Return every setting as plain values, ready for YAML."""
+        tree: dict[str, Any] = {"seed": self.seed, "data": None if self.data is None else str(self.data)}
+        for interface in INTERFACES:
+            component: Component = getattr(self, interface.kind)
+            tree[interface.kind] = component.tree()
+        for section in self.SECTIONS:
+            settings: Settings = getattr(self, section)
+            tree[section] = settings.model_dump(mode="json")
+        return tree
+
+    def frame_of(self, shape: Shape) -> Shape:
+        """Return the shape that a volume of `shape` is padded to: it holds the frame asked for and a window."""
+        padded = _enclosing(shape, self.preprocessing.frame or shape)
+        return _enclosing(padded, self.patch.size(padded))
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels of the network: condition, encoding, x_t."""
+        return self.task.condition_channels + self.encoding.channels + self.task.x0_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels of the network: those of x_0."""
+        return self.task.x0_channels
+
+
+def _enclosing(one: Shape, other: Shape) -> Shape:
+    x, y, z = (max(sides) for sides in zip(one, other, strict=True))
+    return x, y, z

@@ -1,0 +1,54 @@
+"""Errors a user can act on: one sentence that says what was given, what is allowed and what to type next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DdmkitError(Exception):
+    """Something the user can put right; the command line prints it without a traceback."""
+
+    exit_status: ClassVar[int] = 1
+    """What the command line exits with: 1 the work failed, 2 the command or a configuration is wrong."""
+
+
+class ConfigurationError(DdmkitError):
+    """The command line or a configuration says something that cannot be."""
+
+    exit_status = 2
+
+
+class UnknownComponentError(ConfigurationError, LookupError):
+    """No installed plugin offers that name."""
+
+
+class ComponentConflictError(ConfigurationError):
+    """Two plugins offer the same name for the same kind."""
+
+
+class PluginError(ConfigurationError):
+    """A plugin offers something that ddmkit cannot use."""
+
+
+class DataError(DdmkitError):
+    """A file or a folder of the user's is missing, unreadable or contradicts itself."""
+
+
+class CheckpointError(DdmkitError):
+    """A checkpoint is missing, damaged or belongs to another configuration."""
+
+
+class StorageError(DdmkitError):
+    """A file could not be written: a full disk, a folder without permission."""
+
+
+class DivergedError(DdmkitError):
+    """The loss or a gradient is not finite."""
+
+
+class InterruptedRunError(DdmkitError):
+    """The user stopped a run; its checkpoint is saved."""
+
+
+class DeviceError(DdmkitError):
+    """A device is missing or its memory does not suffice."""

@@ -1,0 +1,102 @@
+"""What a run tells its listeners, and how they are called."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from ddmkit.configuration import Configuration
+    from ddmkit.registry import Registry
+    from ddmkit.scoring import Score, Summary
+
+_log = logging.getLogger(__name__)
+
+
+class Run(NamedTuple):
+    """Which run an event is about."""
+
+    folder: Path
+    configuration: Configuration
+    first_step: int
+    """The step it starts from: 0, or that of the checkpoint it goes on from."""
+
+
+class StepDone(NamedTuple):
+    """One optimizer step."""
+
+    step: int
+    loss: float
+    """Mean loss over the global batch."""
+    gradient_norm: float
+    """Euclidean norm before clipping."""
+    learning_rate: float
+    seconds: float
+    """Wall-clock time of this step, waiting for data included."""
+    peak_memory: int
+    """Bytes, the largest so far."""
+
+
+class Validation(NamedTuple):
+    """Whole volumes that were sampled and scored."""
+
+    step: int
+    split: Literal["validation", "test"]
+    scores: Sequence[Score]
+    summary: Mapping[str, Summary]
+    """By region."""
+    seconds: float
+    best: bool
+    """Whether this is the best so far, by the mean Dice over all regions."""
+
+
+class Picture(NamedTuple):
+    """One case as it was answered, on its own voxel grid."""
+
+    case: str
+    image: np.ndarray
+    """(X, Y, Z), float32 in [0, 1]: the case's last modality."""
+    reference: np.ndarray
+    """(X, Y, Z), bool: union of all scored regions."""
+    answer: np.ndarray
+    """(X, Y, Z), bool."""
+    variance: np.ndarray
+    """(X, Y, Z), float32: over the members, summed over channels."""
+    members: int
+    affine: np.ndarray
+    """(4, 4): voxel indices to millimetres."""
+
+
+class Report(NamedTuple):
+    """How a run ended."""
+
+    status: Literal["completed", "interrupted", "failed"]
+    step: int
+    """Steps done."""
+    best_step: int | None = None
+    final: Validation | None = None
+    """The scores of the best checkpoint on the held-out cases."""
+    picture: Picture | None = None
+
+
+class Announcer:
+    """Calls the listeners of one run; a listener that fails is named in a warning and never ends a run."""
+
+    def __init__(self, registry: Registry, run: Run) -> None:
+        self._registry = registry
+        self.run = run
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Call every listener of `event`, such as "ddmkit_step_done", with the run and `facts`."""
+        arguments: dict[str, object] = {"run": self.run, **facts}
+        for listener in self._registry.listeners(event):
+            try:
+                listener.function(*[arguments[name] for name in listener.argnames])
+            except Exception as error:  # noqa: BLE001 - a tracker may fail in any way
+                name = getattr(listener.plugin, "__name__", type(listener.plugin).__name__)
+                _log.warning("The plugin %s failed in %s and is passed over: %s", name, event, error)

@@ -1,0 +1,48 @@
+"""Patch strategies: which window of a volume a training step sees, and at which resolution.
+
+A complete strategy::
+
+    class Slab(Patch):
+        '''A slab across Z.'''
+
+        name: ClassVar[str] = "slab"
+        height: int = Field(default=8, ge=1, description="Voxels along Z.")
+
+        def size(self, frame: Shape) -> Shape:
+            return (frame[0], frame[1], self.height)
+
+        def window(self, frame: Shape, random: np.random.Generator) -> Window:
+            z = int(random.integers(frame[2] - self.height + 1))
+            return Window((0, 0, z), self.size(frame), frame)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from ddmkit.component import Component
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ddmkit.window import Shape, Window
+
+
+class Patch(Component):
+    """A way to choose training windows."""
+
+    kind: ClassVar[str] = "patch"
+    factor: ClassVar[int] = 1
+    """Voxels of the volume per voxel the network sees, in training and in sampling."""
+
+    @abstractmethod
+    def size(self, frame: Shape) -> Shape:
+        """Return the side lengths of a window of `frame`, in full-resolution voxels.
+
+        A side may be longer than the frame's: such volumes are padded with background up to it.
+        """
+
+    @abstractmethod
+    def window(self, frame: Shape, random: np.random.Generator) -> Window:
+        """Draw a window that lies inside `frame`, whose sides are at least `size(frame)`."""

@@ -1,0 +1,207 @@
+"""A run's folder: configuration, metrics, checkpoints, pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmkit.assembly import build, read_tree, write_tree
+from ddmkit.errors import CheckpointError, ConfigurationError, StorageError
+from ddmkit.files import whole_folder, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ddmkit.configuration import Configuration
+    from ddmkit.registry import Registry
+
+
+class Best(NamedTuple):
+    """The best validation so far."""
+
+    step: int
+    dice: float
+
+
+class State(NamedTuple):
+    """What a checkpoint says beside its tensors."""
+
+    step: int
+    best: Best | None
+    validated: int = 0
+    """The last step that was validated."""
+
+
+class RunFolder:
+    """Reads and writes one run; every file appears whole or not at all.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.configuration_file = path / "config.yaml"
+        self.metrics_file = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.pictures = path / "pictures"
+
+    def create(self, configuration: Configuration) -> None:
+        """Start a new run.
+
+        Raises:
+            ConfigurationError: the folder holds something already.
+            StorageError: it cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            msg = f"{self.path} is not empty: go on with it by --resume {self.path}, or choose another --run."
+            raise ConfigurationError(msg)
+        self.write_configuration(configuration)
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+    def write_configuration(self, configuration: Configuration) -> None:
+        """Write `config.yaml`, complete and reusable with `--config`."""
+        write_text(self.configuration_file, write_tree(configuration.tree()))
+
+    def configuration(self, registry: Registry) -> Configuration:
+        """Read `config.yaml`.
+
+        Raises:
+            ConfigurationError: this is no run folder, or its configuration cannot be built here.
+        """
+        if not self.configuration_file.is_file():
+            msg = f"{self.path} is no run folder: it has no config.yaml. Runs are made by ddmkit train --run DIR."
+            raise ConfigurationError(msg)
+        return build(registry, read_tree(self.configuration_file))
+
+    def write_split(self, split: dict[str, list[str]]) -> None:
+        """Write which case is in which split."""
+        write_text(self.path / "split.json", json.dumps(split, indent=2) + "\n")
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add one line to `metrics.jsonl`.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            msg = f"Cannot write {self.metrics_file}: {error.strerror}. Go on later with --resume {self.path}."
+            raise StorageError(msg) from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read all whole lines of `metrics.jsonl`; a line cut short by a kill is passed over."""
+        if not self.metrics_file.is_file():
+            return []
+        records = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return records
+
+    def forget_after(self, step: int) -> None:
+        """Drop what a run that goes on from `step` does again: later steps, and the final test."""
+        kept = [json.dumps(record) for record in self.metrics() if record["step"] <= step and record["kind"] != "test"]
+        write_text(self.metrics_file, "".join(line + "\n" for line in kept))
+
+    def save_checkpoint(self, state: State, save: Callable[[Path], None]) -> Path:
+        """Write a checkpoint, point `last` at it and drop all but it and the best.
+
+        Both pointers are always written, so that one that a kill left behind is put right by the next checkpoint.
+
+        Args:
+            state: the step and the best validation so far.
+            save: writes the tensors into a folder.
+        """
+        folder = self.checkpoint(state.step)
+        with whole_folder(folder) as temporary:
+            save(temporary)
+            (temporary / "state.json").write_text(_state_json(state), encoding="utf-8")
+        self._point_at(state)
+        return folder
+
+    def update_state(self, state: State) -> None:
+        """Write what a validation found into the step's checkpoint, and point `best` at it if it is the best."""
+        write_text(self.checkpoint(state.step) / "state.json", _state_json(state))
+        self._point_at(state)
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of a step's checkpoint."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def find_checkpoint(self, which: str) -> Path:
+        """Return the checkpoint folder that "best", "last" or a step number names.
+
+        Raises:
+            CheckpointError: it is not there.
+        """
+        if which.isdecimal():
+            folder = self.checkpoint(int(which))
+        else:
+            pointer = self.checkpoints / which
+            name = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+            folder = self.checkpoints / (name or which)
+        if not (folder / "state.json").is_file():
+            there = sorted(path.name for path in self.checkpoints.glob("step-*"))
+            msg = f"{self.path} has no checkpoint {which!r}; it has {', '.join(there) or 'none yet'}."
+            raise CheckpointError(msg)
+        return folder
+
+    def has_checkpoint(self, which: str) -> bool:
+        """Tell whether `find_checkpoint` would find one."""
+        try:
+            self.find_checkpoint(which)
+        except CheckpointError:
+            return False
+        return True
+
+    def _point_at(self, state: State) -> None:
+        """Point `last` and `best` where the state says, and drop every other checkpoint, half-written ones too."""
+        pointers = {"last": self.checkpoint(state.step).name}
+        if state.best is not None:
+            pointers["best"] = self.checkpoint(state.best.step).name
+        for pointer, name in pointers.items():
+            write_text(self.checkpoints / pointer, f"{name}\n")
+        for folder in self.checkpoints.glob("*step-*"):
+            if folder.name not in pointers.values():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state_json(state: State) -> str:
+    best = None if state.best is None else state.best._asdict()
+    return json.dumps({"step": state.step, "best": best, "validated": state.validated}) + "\n"
+
+
+def read_state(checkpoint: Path) -> State:
+    """Read what a checkpoint says beside its tensors.
+
+    Raises:
+        CheckpointError: its `state.json` is damaged.
+    """
+    try:
+        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        best = None if state["best"] is None else Best(**state["best"])
+        return State(int(state["step"]), best, int(state["validated"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"The checkpoint {checkpoint} is damaged: its state.json cannot be read ({error})."
+        raise CheckpointError(msg) from error
+
+
+def environment() -> dict[str, str]:
+    """Return the versions a run depends on."""
+    packages = ("ddmkit", "torch", "numpy", "nibabel", "h5py", "pydantic", "safetensors")
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        **{name: version(name) for name in packages},
+    }

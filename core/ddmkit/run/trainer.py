@@ -1,0 +1,216 @@
+"""The training loop: steps, checkpoints, validations; what a run does from its first step to its report."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+
+from ddmkit.errors import DdmkitError, InterruptedRunError
+from ddmkit.events import Announcer, Report, Run, StepDone, Validation
+from ddmkit.randomness import generator
+from ddmkit.rate import learning_rate
+from ddmkit.run.batches import Batches
+from ddmkit.run.folder import Best, RunFolder, State, read_state
+from ddmkit.run.interruption import Interruption
+from ddmkit.run.validation import mean_dice, take_picture, validate
+from ddmkit.sampling import Model
+from ddmkit.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ddmkit.configuration import Configuration
+    from ddmkit.engine import Session
+    from ddmkit.registry import Registry
+    from ddmkit.run.plan import Plan
+    from ddmkit.store import StoredCase
+
+Progress: TypeAlias = "Callable[[str, int, int], None]"
+"""(what is done, how much of it, of how much)."""
+
+
+def train(  # noqa: PLR0913 - the parts of a run, each used once
+    registry: Registry,
+    configuration: Configuration,
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Report:
+    """Train from the first step, or from the last checkpoint, to `training.steps`, and return a report.
+
+    Args:
+        registry: whose plugins listen to the run.
+        configuration: everything the run depends on.
+        plan: from `make_plan` for this configuration.
+        folder: of the run, created already.
+        resume: go on from the folder's last checkpoint.
+        progress: told about what takes time outside the steps.
+
+    Raises:
+        InterruptedRunError: the user stopped it; a checkpoint is saved.
+        DdmkitError: it failed; the last checkpoint is whole.
+    """
+    state = read_state(folder.find_checkpoint("last")) if resume else State(0, None)
+    announcer = Announcer(registry, Run(folder.path, configuration, state.step))
+    cases = open_cases(configuration, plan, progress)
+    trainer = _Trainer(configuration, folder, announcer, cases, progress)
+    announcer.tell("ddmkit_run_started")
+    try:
+        report = trainer.run(state)
+    except DdmkitError as error:
+        status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
+        announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))
+        raise
+    announcer.tell("ddmkit_run_ended", report=report)
+    return report
+
+
+class _Trainer:
+    """The mutable part of a run."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        folder: RunFolder,
+        announcer: Announcer,
+        cases: dict[str, list[StoredCase]],
+        progress: Progress,
+    ) -> None:
+        self.state = State(0, None)
+        self._configuration = configuration
+        self._folder = folder
+        self._announcer = announcer
+        self._cases = cases
+        self._progress = progress
+        self._interruption = Interruption()
+        self._session = open_session(configuration)
+
+    def run(self, state: State) -> Report:
+        self.state = state
+        if state.step:
+            self._session.load(self._folder.checkpoint(state.step))
+            self._folder.forget_after(state.step)
+        with self._interruption:
+            if self._due(state.step) and state.validated != state.step:
+                self._validate()
+            self._steps(state.step + 1)
+            return self._finish()
+
+    def _steps(self, first: int) -> None:
+        configuration = self._configuration
+        batches = Batches(configuration, self._cases["train"], configuration.engine.micro_batch)
+        size, loss = configuration.training.batch_size, configuration.diffusion.loss
+        previous = time.perf_counter()
+        for step, micro_batches in batches.ahead(first, configuration.training.steps):
+            result = self._session.step(micro_batches, size, loss, step)
+            seconds = time.perf_counter() - previous
+            rate = learning_rate(configuration.training, step)
+            self._record(StepDone(step, *result, rate, seconds, self._session.peak_memory()))
+            self._after(step)
+            previous = time.perf_counter()
+
+    def _record(self, done: StepDone) -> None:
+        self.state = self.state._replace(step=done.step)
+        self._folder.append_metrics({"kind": "step", **done._asdict()})
+        self._announcer.tell("ddmkit_step_done", step=done)
+
+    def _after(self, step: int) -> None:
+        """Save and validate where it is due; stop where the user asked to.
+
+        Weights are saved before they are judged, so that nothing is lost if the judging is stopped.
+        """
+        due = self._due(step)
+        if due or self._interruption.asked or step % self._configuration.training.checkpoint_every == 0:
+            folder = self._folder.save_checkpoint(self.state, self._session.save)
+            self._announcer.tell("ddmkit_checkpoint_saved", step=step, folder=folder)
+        self._stop_if_asked()
+        if due:
+            self._validate()
+
+    def _due(self, step: int) -> bool:
+        every, steps = self._configuration.validation.every, self._configuration.training.steps
+        return step > 0 and (step % every == 0 or step >= steps)
+
+    def _stop_if_asked(self) -> None:
+        if self._interruption.asked:
+            step, folder = self.state.step, self._folder.path
+            msg = f"Stopped after step {step}, which is saved. Go on with: ddmkit train --resume {folder}"
+            raise InterruptedRunError(msg)
+
+    def _validate(self) -> None:
+        cases = self._cases["validation"][: self._configuration.validation.cases]
+        validation = self._score("validation", cases)
+        dice, step = mean_dice(validation), self.state.step
+        best = self.state.best is None or dice > self.state.best.dice
+        self.state = State(step, Best(step, dice) if best else self.state.best, validated=step)
+        self._folder.update_state(self.state)
+        self._tell_validation(validation._replace(best=best))
+
+    def _score(self, split: Literal["validation", "test"], cases: list[StoredCase]) -> Validation:
+        progress = self._stoppable(f"{split} cases sampled")
+        return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
+
+    def _tell_validation(self, validation: Validation) -> None:
+        cases = [score._asdict() for score in validation.scores]
+        facts = {**validation._asdict(), "kind": validation.split, "scores": cases}
+        self._folder.append_metrics(facts)
+        self._announcer.tell("ddmkit_validated", validation=validation)
+
+    def _finish(self) -> Report:
+        """Go back to the best checkpoint, score the test cases if asked, and picture a case."""
+        best = self.state.best
+        assert best is not None  # noqa: S101 - the last step is always validated
+        self._session = open_session(self._configuration, self._folder.checkpoint(best.step))
+        test = self._cases["test"] if self._configuration.validation.test else []
+        final = None
+        if test:
+            final = self._score("test", test)._replace(step=best.step)
+            self._tell_validation(final)
+        progress = self._stoppable("samples for the picture")
+        picture = take_picture(self._model, test or self._cases["validation"], progress=progress)
+        return Report("completed", self.state.step, best.step, final, picture)
+
+    @property
+    def _model(self) -> Model:
+        return Model(self._configuration, self._session)
+
+    def _stoppable(self, what: str) -> Callable[[int, int], None]:
+        def progress(done: int, total: int) -> None:
+            self._progress(what, done, total)
+            self._stop_if_asked()
+
+        return progress
+
+
+def open_cases(configuration: Configuration, plan: Plan, progress: Progress) -> dict[str, list[StoredCase]]:
+    """Open every case of every split in the store, building what is not there yet."""
+    store = Store(configuration)
+    total = sum(map(len, plan.splits.values()))
+    opened: dict[str, list[StoredCase]] = {split: [] for split in plan.splits}
+    done = 0
+    for split, cases in plan.splits.items():
+        for case in cases:
+            opened[split].append(store.open(case))
+            done += 1
+            progress("cases normalised", done, total)
+    return opened
+
+
+def open_session(configuration: Configuration, checkpoint: Path | None = None) -> Session:
+    """Build the network and take it to its engine: to be trained, or from a checkpoint to predict.
+
+    Raises:
+        CheckpointError: the checkpoint belongs to another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(configuration.seed, "weights").integers(2**63)))
+        network = configuration.backbone.build(configuration.in_channels, configuration.out_channels)
+    session = configuration.engine.open(network, configuration.training if checkpoint is None else None)
+    if checkpoint is not None:
+        session.load(checkpoint)
+    return session

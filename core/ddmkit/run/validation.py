@@ -1,0 +1,96 @@
+"""Sample held-out volumes whole and score them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ddmkit.events import Picture, Validation
+from ddmkit.sampling import answer_case
+from ddmkit.scoring import Segmentation, score_case, summarise
+from ddmkit.volume import indices_of
+from ddmkit.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ddmkit.configuration import Configuration
+    from ddmkit.sampling import Model
+    from ddmkit.scoring import Score
+    from ddmkit.store import StoredCase
+
+
+def validate(
+    model: Model,
+    cases: Sequence[StoredCase],
+    *,
+    step: int,
+    split: Literal["validation", "test"],
+    progress: Callable[[int, int], None],
+) -> Validation:
+    """Sample and score cases one after the other; `best` is left False."""
+    started = time.perf_counter()
+    scores: list[Score] = []
+    for number, case in enumerate(cases, start=1):
+        scores += _score(model, case)
+        progress(number, len(cases))
+    return Validation(step, split, scores, summarise(scores), time.perf_counter() - started, best=False)
+
+
+def mean_dice(validation: Validation) -> float:
+    """Return the mean Dice over cases and regions."""
+    return float(np.mean([score.dice for score in validation.scores]))
+
+
+def take_picture(
+    model: Model,
+    cases: Sequence[StoredCase],
+    *,
+    progress: Callable[[int, int], None],
+) -> Picture | None:
+    """Answer, with an ensemble, the first case that has something to find; None where none has."""
+    configuration = model.configuration
+    found = _first_with_reference(configuration, cases)
+    if found is None:
+        return None
+    case, reference = found
+    members = configuration.validation.picture_members
+    answer = answer_case(model, case, ensemble=members, seed=configuration.seed, progress=progress)
+    images = case.unpad(case.read(Window.whole(case.frame)).images.numpy())
+    return Picture(
+        case.name,
+        images[-1],
+        reference,
+        answer.labels > 0,
+        answer.variance.sum(axis=0),
+        members,
+        np.asarray(case.affine),
+    )
+
+
+def _score(model: Model, case: StoredCase) -> list[Score]:
+    configuration = model.configuration
+    ensemble = configuration.sampling.ensemble
+    answer = answer_case(model, case, ensemble=ensemble, seed=configuration.seed)
+    reference = case.labels()
+    assert reference is not None  # noqa: S101 - only labelled cases are split
+    task = configuration.task
+    found = indices_of(answer.labels, task.answers)
+    prediction = Segmentation(found, ("background", *task.answers.values()))
+    return score_case(case.name, prediction, Segmentation(reference, case.classes), task.regions, case.spacing)
+
+
+def _first_with_reference(
+    configuration: Configuration, cases: Sequence[StoredCase]
+) -> tuple[StoredCase, np.ndarray] | None:
+    scored = frozenset[str]().union(*configuration.task.regions.values())
+    for case in cases:
+        labels = case.labels()
+        if labels is None:
+            continue
+        reference = np.isin(labels, [index for index, name in enumerate(case.classes) if name in scored])
+        if reference.any():
+            return case, reference
+    return None

@@ -1,0 +1,112 @@
+"""Tasks: what is x_0, what is the condition, how samples become an answer, how an answer is scored.
+
+A complete task::
+
+    class Foreground(Task):
+        '''Find everything that is labelled, from the FLAIR image.'''
+
+        name: ClassVar[str] = "foreground"
+        x0_channels: ClassVar[int] = 1
+
+        @property
+        def modalities(self) -> tuple[str, ...]:
+            return ("flair",)
+
+        @property
+        def regions(self) -> dict[str, frozenset[str]]:
+            return {"foreground": frozenset({"lesion", "foreground"})}
+
+        @property
+        def answers(self) -> dict[int, str]:
+            return {1: "foreground"}
+
+        def x0(self, example: Example) -> Tensor:
+            return (example.labels > 0).float()[None]
+
+        def condition(self, example: Example) -> Tensor:
+            return example.images
+
+        def answer(self, mean: Tensor) -> Tensor:
+            return (mean[0] > 0.5).to(torch.uint8)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from ddmkit.component import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddmkit.window import Window
+
+
+class Example(NamedTuple):
+    """A window of one case, at the resolution of its window."""
+
+    images: Tensor
+    """Shape (modalities, *window.shape), float32 in [0, 1]; channels in the order of `Task.modalities`."""
+    labels: Tensor | None
+    """Shape window.shape, uint8: indices into `classes`; None where a case has no reference."""
+    classes: tuple[str, ...]
+    """What the labels' indices mean; the first is "background"."""
+    window: Window
+    """Where the example lies."""
+
+
+class Task(Component):
+    """A question that a diffusion model answers about a volume."""
+
+    kind: ClassVar[str] = "task"
+    x0_channels: ClassVar[int]
+    """Channels of x_0."""
+
+    @property
+    @abstractmethod
+    def modalities(self) -> tuple[str, ...]:
+        """The image channels of a case that are read, in order."""
+
+    @property
+    @abstractmethod
+    def regions(self) -> dict[str, frozenset[str]]:
+        """What is scored: each region is a union of classes, by name."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> dict[int, str]:
+        """What each number of an answer means; 0 is background and not listed."""
+
+    @property
+    def clip(self) -> tuple[float, float] | None:
+        """The range that estimates of x_0 are clipped to while sampling, or None."""
+        return -1.0, 1.0
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of the condition; by default one for each modality."""
+        return len(self.modalities)
+
+    @abstractmethod
+    def x0(self, example: Example) -> Tensor:
+        """Return what the model learns to generate: shape (x0_channels, *window.shape), float32."""
+
+    @abstractmethod
+    def condition(self, example: Example) -> Tensor:
+        """Return what the model is given: shape (condition_channels, *window.shape), float32."""
+
+    def readout(self, x0: Tensor) -> Tensor:
+        """Return a sample in the units that are averaged and written; shape (N, x0_channels, X, Y, Z) kept."""
+        return x0
+
+    @abstractmethod
+    def answer(self, mean: Tensor) -> Tensor:
+        """Return the answer to the mean read-out of an ensemble.
+
+        Args:
+            mean: shape (x0_channels, X, Y, Z), float32.
+
+        Returns:
+            Shape (X, Y, Z), uint8, with the numbers of `answers`.
+        """

@@ -1,0 +1,81 @@
+"""Conformance checks: does a component keep its interface's promises?
+
+For the tests of a plugin, whatever runs them::
+
+    from ddmkit.testing import check
+
+    def test_my_schedule_keeps_its_promises() -> None:
+        check(MySchedule(keep=0.98))
+
+`check` takes a component of any kind. The check of one kind may be told more than the component: whether a patch
+strategy is meant to leave voxels out, a folder with real cases of a dataset, the classes that a task knows, how
+coarsely an engine calculates. Each check raises AssertionError with one sentence that says which promise was broken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ddmkit.backbone import Backbone
+from ddmkit.dataset import Dataset
+from ddmkit.encoding import Encoding
+from ddmkit.engine import Engine
+from ddmkit.patch import Patch
+from ddmkit.sampler import Sampler
+from ddmkit.schedule import Schedule
+from ddmkit.task import Task
+from ddmkit.testing.backbone import check_backbone
+from ddmkit.testing.component import check_component
+from ddmkit.testing.dataset import check_dataset
+from ddmkit.testing.encoding import check_encoding
+from ddmkit.testing.engine import check_engine
+from ddmkit.testing.patch import check_patch
+from ddmkit.testing.sampler import Gaussian, check_sampler
+from ddmkit.testing.schedule import check_schedule
+from ddmkit.testing.task import check_task
+
+if TYPE_CHECKING:
+    from ddmkit.component import Component
+
+__all__ = [
+    "Gaussian",
+    "check",
+    "check_backbone",
+    "check_component",
+    "check_dataset",
+    "check_encoding",
+    "check_engine",
+    "check_patch",
+    "check_sampler",
+    "check_schedule",
+    "check_task",
+]
+
+
+def check(component: Component | type[Component]) -> None:
+    """Check what every component owes, then what its kind promises; a class is made with its defaults.
+
+    Raises:
+        AssertionError: it breaks a promise.
+    """
+    made = component() if isinstance(component, type) else component
+    check_component(made)
+    match made:
+        case Backbone():
+            check_backbone(made)
+        case Dataset():
+            check_dataset(made)
+        case Encoding():
+            check_encoding(made)
+        case Engine():
+            check_engine(made)
+        case Patch():
+            check_patch(made)
+        case Sampler():
+            check_sampler(made)
+        case Schedule():
+            check_schedule(made)
+        case Task():
+            check_task(made)
+        case _:
+            pass

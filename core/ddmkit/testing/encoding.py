@@ -1,0 +1,36 @@
+"""What an encoding owes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ddmkit.testing.promises import require
+from ddmkit.window import Window
+
+if TYPE_CHECKING:
+    from ddmkit.encoding import Encoding
+    from ddmkit.window import Shape
+
+
+def check_encoding(encoding: Encoding) -> None:
+    """Check that a window's encoding is the whole frame's, cut, at full and at half resolution.
+
+    Raises:
+        AssertionError: it breaks a promise.
+    """
+    title = type(encoding).__qualname__
+    frame: Shape = (9, 10, 7)
+    for factor, start, size in ((1, (2, 0, 6), (5, 10, 1)), (2, (2, 4, 0), (4, 6, 7))):
+        whole, window = Window.whole(frame, factor), Window(start, size, frame, factor)
+        for where in (whole, window):
+            channels = encoding.encode(where)
+            shape, promised = tuple(channels.shape), (encoding.channels, *where.shape)
+            require(shape == promised, f"{title} encodes {where} with shape {shape}, not {promised}.")
+            require(channels.dtype == torch.float32, f"{title} encodes in {channels.dtype}, not in float32.")
+            require(channels.isfinite().all(), f"{title} encodes {where} with numbers that are not finite.")
+        x, y, z = (slice(first // factor, first // factor + n) for first, n in zip(start, window.shape, strict=True))
+        cut = encoding.encode(whole)[:, x, y, z]
+        same = torch.allclose(encoding.encode(window), cut, atol=1e-6)
+        require(same, f"{title} encodes {window} otherwise than the whole frame, cut.")

@@ -1,0 +1,110 @@
+"""What a sampler owes, and the one distribution for which the right answer is known."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from ddmkit.randomness import normal
+from ddmkit.testing.promises import changed, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddmkit.sampler import Denoise, Draw, Sampler
+
+
+class Gaussian(NamedTuple):
+    """Voxels that are independent and normal: the one x_0 whose diffusion is known in closed form."""
+
+    mean: float = 0.4
+    deviation: float = 0.5
+
+    def denoise(self, alphas_bar: Tensor) -> Denoise:
+        """Return the best estimate of x_0 there is, E[x_0 | x_t], as a sampler calls it."""
+
+        def expected(x: Tensor, t: int) -> Tensor:
+            level = float(alphas_bar[t])
+            gain = self.deviation**2 * sqrt(level) / self._variance(level)
+            return self.mean + gain * (x - sqrt(level) * self.mean)
+
+        return expected
+
+    def flow(self, x: Tensor, alpha_bar: float) -> Tensor:
+        """Return where the probability-flow ODE (Song et al. 2021) takes x_t: the x_0 at its own quantile."""
+        return self.mean + self.deviation * (x - sqrt(alpha_bar) * self.mean) / sqrt(self._variance(alpha_bar))
+
+    def _variance(self, alpha_bar: float) -> float:
+        return alpha_bar * self.deviation**2 + 1 - alpha_bar
+
+
+def check_sampler(sampler: Sampler) -> None:
+    """Check that a sampler is a function of its arguments, arrives at x_0, and draws from the right distribution.
+
+    Raises:
+        AssertionError: it breaks a promise.
+    """
+    alphas_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - _BETAS).cumprod(0)])
+    _check_purity(sampler, alphas_bar)
+    _check_arrival(sampler, alphas_bar)
+    _check_distribution(sampler, alphas_bar)
+
+
+_BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+"""The usual noise, for checks of samplers."""
+
+
+def _check_purity(sampler: Sampler, alphas_bar: Tensor) -> None:
+    title = type(sampler).__qualname__
+    noise = normal((2, 1, 3, 5, 4), 0, "start")
+    kept, best = noise.clone(), Gaussian().denoise(alphas_bar)
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        require(t in range(1, len(alphas_bar)), f"{title} asks for t = {t!r}, not for a whole number from 1 to T.")
+        require(x.shape[1:] == noise.shape[1:], f"{title} asks about shape {tuple(x.shape)}.")
+        require(x.dtype == torch.float32, f"{title} hands x_t over as {x.dtype}, not as float32.")
+        return best(x, t)
+
+    sample = sampler.sample(denoise, noise, alphas_bar, _fresh(noise, 0))
+    require(torch.equal(noise, kept), f"{title} writes into the noise it is given.")
+    require(sample.shape == noise.shape, f"{title} turns shape {tuple(noise.shape)} into {tuple(sample.shape)}.")
+    require(sample.dtype == torch.float32, f"{title} returns {sample.dtype}, not float32.")
+    again = sampler.sample(denoise, noise, alphas_bar, _fresh(noise, 0))
+    require(torch.equal(sample, again), f"{title} gives two samples for the same arguments.")
+    alone = sampler.sample(denoise, noise[:1], alphas_bar, lambda number: _fresh(noise, 0)(number)[:1])
+    require(torch.allclose(alone, sample[:1], atol=1e-5), f"{title} mixes the members of a batch.")
+
+
+def _check_arrival(sampler: Sampler, alphas_bar: Tensor) -> None:
+    title, tolerance = type(sampler).__qualname__, 1e-3
+    noise, x0 = normal((1, 1, 4, 4, 4), 0, "start"), normal((1, 1, 4, 4, 4), 0, "known")
+    sample = sampler.sample(lambda _x, _t: x0.clone(), noise, alphas_bar, _fresh(noise, 0))
+    miss = float((sample - x0).abs().max())
+    require(miss < tolerance, f"{title}, told x_0, misses it by {miss:.2g}; does its last step end at alpha-bar 1?")
+
+
+def _check_distribution(sampler: Sampler, alphas_bar: Tensor) -> None:
+    """Without fresh noise samples follow the probability flow; with it, their moments are x_0's."""
+    title, truth, tolerance = type(sampler).__qualname__, Gaussian(), 0.1
+    noise = normal((1, 1, 16, 16, 16), 0, "start")
+
+    def run(steps: int, seed: int = 0) -> Tensor:
+        stepping = changed(sampler, steps=steps)
+        return stepping.sample(truth.denoise(alphas_bar), noise, alphas_bar, _fresh(noise, seed))
+
+    if torch.equal(run(20), run(20, seed=1)):
+        expected = truth.flow(noise, float(alphas_bar[-1]))
+        coarse, fine = (float((run(steps) - expected).square().mean().sqrt()) for steps in (20, 200))
+        converges = fine < max(coarse / 4, 1e-3) and fine < truth.deviation * tolerance
+        require(converges, f"{title} is {coarse:.2g} from the exact flow in 20 steps and still {fine:.2g} in 200.")
+    else:
+        sample = run(len(alphas_bar) - 1)
+        misses = abs(float(sample.mean()) - truth.mean), abs(float(sample.std()) - truth.deviation)
+        near = max(misses) < truth.deviation * tolerance
+        require(near, f"{title}'s mean and deviation are off by {misses[0]:.2g} and {misses[1]:.2g} in T steps.")
+
+
+def _fresh(noise: Tensor, seed: int) -> Draw:
+    return lambda number: normal(tuple(noise.shape), seed, "fresh", number)

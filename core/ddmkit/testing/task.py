@@ -1,0 +1,140 @@
+"""What a task owes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ddmkit.randomness import generator, normal
+from ddmkit.scoring import Segmentation, score_case
+from ddmkit.task import Example
+from ddmkit.testing.promises import require
+from ddmkit.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from ddmkit.task import Task
+
+
+def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
+    """Check shapes and ranges, that the condition hides the reference, and that a perfect sample scores perfectly.
+
+    A task without regions generates: of its answers only the shapes are checked.
+
+    Args:
+        task: its settings.
+        classes: what labels may mean beside background; by default, every class that the regions name.
+
+    Raises:
+        AssertionError: it breaks a promise.
+    """
+    _check_words(task)
+    known = tuple(sorted(frozenset[str]().union(*task.regions.values()) if classes is None else classes))
+    coarse = Window((2, 0, 4), (8, 6, 9), (12, 8, 14), factor=2)
+    for names, window in ((known, Window.whole((5, 6, 7))), (known[::-1], coarse)):
+        example = _example(task, ("background", *names), window)
+        _check_part(task, "x0", task.x0, task.x0_channels, example)
+        _check_part(task, "condition", task.condition, task.condition_channels, example)
+        _check_range(task, example)
+        _check_answer(task, example)
+        if task.regions:
+            _check_secrecy(task, example)
+            _check_scores(task, example)
+
+
+def _check_words(task: Task) -> None:
+    """Check that modalities, regions and answers fit together."""
+    title, names = type(task).__qualname__, tuple(task.answers.values())
+    require(task.modalities, f"{title} has no modalities, but a case is read by them.")
+    unique = len(set(task.modalities)) == len(task.modalities)
+    require(unique, f"{title} reads a modality twice: {', '.join(task.modalities)}.")
+    numbers = all(number in range(1, 256) for number in task.answers)
+    require(numbers, f"{title} answers with {sorted(task.answers)}, but numbers from 1 to 255 can be written.")
+    require(len(set(names)) == len(names), f"{title} has two numbers for one answer: {task.answers}.")
+    for region, members in task.regions.items():
+        require("background" not in members, f"{title} counts background to the region {region!r}.")
+        require(members & set(names), f"{title} scores the region {region!r}, but no answer belongs to it.")
+    for name in names if task.regions else ():
+        scored = any(name in members for members in task.regions.values())
+        require(scored, f"{title} answers with {name!r}, which belongs to no region.")
+
+
+def _example(task: Task, names: tuple[str, ...], window: Window) -> Example:
+    """Return an example in which every class lies scattered."""
+    random = generator(0, "example")
+    classes = np.arange(np.prod(window.shape), dtype=np.uint8) % len(names)
+    labels = random.permutation(classes).reshape(window.shape)
+    images = random.random((len(task.modalities), *window.shape), dtype=np.float32)
+    return Example(torch.from_numpy(images), torch.from_numpy(labels), names, window)
+
+
+def _check_part(task: Task, what: str, compute: Callable[[Example], Tensor], channels: int, example: Example) -> None:
+    title = f"{type(task).__qualname__}.{what}"
+    images, labels = example.images.clone(), _labels(example).clone()
+    part = compute(example)
+    untouched = torch.equal(example.images, images) and torch.equal(_labels(example), labels)
+    require(untouched, f"{title} writes into the example it is given.")
+    shape, promised = tuple(part.shape), (channels, *example.window.shape)
+    require(shape == promised, f"{title} has shape {shape} over {example.window}, not {promised}.")
+    require(part.dtype == torch.float32, f"{title} is {part.dtype}, not float32.")
+    require(part.isfinite().all(), f"{title} holds numbers that are not finite.")
+    require(torch.equal(compute(example), part), f"{title} gives two answers to one example.")
+
+
+def _check_range(task: Task, example: Example) -> None:
+    if task.clip is not None:
+        (low, high), x0 = task.clip, task.x0(example)
+        inside = low <= float(x0.min()) and float(x0.max()) <= high
+        title = type(task).__qualname__
+        require(inside, f"{title} clips samples to {low:g} … {high:g}, but its x_0 is {x0.min():g} … {x0.max():g}.")
+
+
+def _check_answer(task: Task, example: Example) -> None:
+    """Check the way from samples, good or bad, to an answer."""
+    title, x0 = type(task).__qualname__, task.x0(example)
+    samples = torch.stack([x0, normal(tuple(x0.shape), 0, "sample")])
+    promised = tuple(samples.shape)
+    readout = task.readout(samples.clone())
+    shape = tuple(readout.shape)
+    require(shape == promised, f"{title}.readout turns shape {promised} into {shape}.")
+    alone = task.readout(samples[:1].clone())
+    require(torch.allclose(alone, readout[:1], atol=1e-5), f"{title}.readout mixes the members of an ensemble.")
+    for mean in readout:
+        answer = task.answer(mean)
+        shape = tuple(answer.shape)
+        require(shape == promised[2:], f"{title}.answer has shape {shape}, not {promised[2:]}.")
+        require(answer.dtype == torch.uint8, f"{title}.answer gives {answer.dtype}, not uint8.")
+        strange = set(np.unique(answer.numpy()).tolist()) - {0, *task.answers} if task.regions else set()
+        require(not strange, f"{title} answers with the number {min(strange, default=0)}, which has no meaning.")
+
+
+def _check_secrecy(task: Task, example: Example) -> None:
+    """Check that the condition does not give away what is asked."""
+    title, condition = type(task).__qualname__, task.condition(example)
+    for labels in (torch.zeros_like(_labels(example)), None):
+        same = torch.equal(task.condition(example._replace(labels=labels)), condition)
+        require(same, f"{title}.condition depends on the reference, which is what it asks for.")
+
+
+def _check_scores(task: Task, example: Example) -> None:
+    """Check that the reference's own x_0, read out and answered, is the reference."""
+    answer = task.answer(task.readout(task.x0(example)[None])[0]).numpy()
+    indices = np.zeros(256, dtype=np.uint8)
+    indices[list(task.answers)] = range(1, len(task.answers) + 1)
+    prediction = Segmentation(indices[answer], ("background", *task.answers.values()))
+    reference = Segmentation(_labels(example).numpy(), example.classes)
+    for score in score_case("of the check", prediction, reference, task.regions, (1.0, 1.0, 1.0)):
+        perfect = score.dice == 1 and score.hd95 == 0
+        say = f"{type(task).__qualname__} finds the region {score.region!r} in the reference's own x_0"
+        require(perfect, f"{say} with Dice {score.dice:.3g} and HD95 {score.hd95:.3g}, not with 1 and 0.")
+
+
+def _labels(example: Example) -> Tensor:
+    """Return the labels of an example that has them."""
+    assert example.labels is not None  # noqa: S101 - `_example` made it
+    return example.labels

@@ -1,0 +1,34 @@
+"""Where a piece of a volume lies in its whole."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Shape = tuple[int, int, int]
+
+
+class Window(NamedTuple):
+    """A box of voxels in a frame, seen at full or at reduced resolution.
+
+    All lengths are voxels of the frame at full resolution, axes (X, Y, Z).
+    """
+
+    start: Shape
+    """First voxel of the box; start + size never passes `frame`."""
+    size: Shape
+    """Side lengths of the box."""
+    frame: Shape
+    """Side lengths of the whole volume."""
+    factor: int = 1
+    """Voxels of the frame per voxel of the array, along each axis."""
+
+    @classmethod
+    def whole(cls, frame: Shape, factor: int = 1) -> Window:
+        """Return the window that is the whole frame."""
+        return cls((0, 0, 0), frame, frame, factor)
+
+    @property
+    def shape(self) -> Shape:
+        """Side lengths of the array that shows this window: size / factor, rounded up."""
+        x, y, z = (-(-side // self.factor) for side in self.size)
+        return x, y, z

@@ -1,0 +1,209 @@
+"""The U-Net itself: an encoder, a middle and a decoder, each a plain list of layers.
+
+The improved-DDPM U-Net (Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672) in 3D without attention, as in
+Bieder et al. (2023), https://arxiv.org/abs/2303.15288.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from ddmkit_plugins.backbones.normalization import ChannelNorm, GroupNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ddmkit_plugins.backbones.unet3d_settings import UNet3dSettings
+
+    MakeBlock: TypeAlias = Callable[[int, int], "ResidualBlock"]
+
+
+class UNet3d(nn.Module):
+    """A denoising network for volumes of any size.
+
+    Each layer of `encoder` leaves its answer as a skip; each residual block of `decoder` takes the last one left.
+    """
+
+    def __init__(self, settings: UNet3dSettings, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        normalize = _normalization(settings)
+        block = partial(ResidualBlock, embedding_channels=4 * settings.width, normalize=normalize)
+        encoder = list(_encoder(settings, in_channels, block))
+        skips = [layer.out_channels for layer in encoder]
+        deepest = skips[-1]
+        decoder = list(_decoder(settings, skips, block))
+
+        self.time_embedding = TimeEmbedding(settings.width)
+        self.encoder = nn.ModuleList(encoder)
+        self.middle = nn.ModuleList([block(deepest, deepest), block(deepest, deepest)])
+        self.decoder = nn.ModuleList(decoder)
+        self.normalize = normalize(decoder[-1].out_channels)
+        self.answer = _zeroed(nn.Conv3d(decoder[-1].out_channels, out_channels, 3, padding=1))
+        self.merge = average if settings.skips == "average" else concatenate
+
+    @override
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the answer to x_t, of shape (N, out_channels, X, Y, Z).
+
+        Args:
+            x: shape (N, in_channels, X, Y, Z), in the weights' dtype; any X, Y, Z >= 1.
+            t: times from 1 to T, shape (N,).
+        """
+        embedding = self.time_embedding(t)
+        skips: list[Tensor] = []
+        h = x
+        for layer in self.encoder:
+            h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, embedding)
+        for layer in self.decoder:
+            if isinstance(layer, Upsample):
+                h = layer(h, skips[-1].shape[2:])
+            else:
+                h = self.merge(h, skips.pop())
+                h = layer(h, embedding)
+        h = silu(self.normalize(h))
+        answer: Tensor = self.answer(h)
+        return answer
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of the time, then two linear layers; shared by all residual blocks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, 4 * width)
+        self.mix = nn.Linear(4 * width, 4 * width)
+
+    @override
+    def forward(self, t: Tensor) -> Tensor:
+        """Return the embedding of times 1 to T, shape (N,), as shape (N, 4 width)."""
+        # The official network counts its times from 0; waves in bfloat16 could not tell time 999 from 1000.
+        waves = sinusoids(t.float() - 1, self.widen.in_features).to(self.widen.weight.dtype)
+        # Every block begins with a SiLU of the embedding, so it is done here once.
+        return functional.silu(self.mix(functional.silu(self.widen(waves))))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, each behind a normalization and SiLU, beside a shortcut; time is added between them."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, embedding_channels: int, normalize: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.normalize_first = normalize(in_channels)
+        self.first = nn.Conv3d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(embedding_channels, out_channels)
+        self.normalize_second = normalize(out_channels)
+        self.second = _zeroed(nn.Conv3d(out_channels, out_channels, 3, padding=1))
+        changes = in_channels != out_channels
+        self.shortcut = nn.Conv3d(in_channels, out_channels, 1) if changes else nn.Identity()
+
+    @override
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Return shape (N, out_channels, X, Y, Z) for x of shape (N, in_channels, X, Y, Z)."""
+        h: Tensor = self.first(silu(self.normalize_first(x)))
+        # No convolution needs its own output for its gradient: both additions may be done in place.
+        h += self.time(embedding)[:, :, None, None, None]
+        h = silu(self.normalize_second(h))
+        h = self.second(h)
+        h += self.shortcut(x)
+        return h
+
+
+class Upsample(nn.Module):
+    """Double the size by repeating voxels, then convolve."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+        self.convolution = nn.Conv3d(channels, channels, 3, padding=1)
+
+    @override
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        """Return x on a grid of `size`, whose sides are twice those of x or, where the encoder rounded up, one less."""
+        # For such sizes "nearest" repeats each voxel, but for the last of an odd side, as doubling and cropping would.
+        repeated = functional.interpolate(x, size=size, mode="nearest")
+        upsampled: Tensor = self.convolution(repeated)
+        return upsampled
+
+
+def silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x), over x itself where no gradient will ask for x."""
+    return functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def average(h: Tensor, skip: Tensor) -> Tensor:
+    """Return (h + skip) / 2, over h itself where no gradient is recorded (Bieder et al. 2023, section 2)."""
+    return torch.lerp(h, skip, 0.5) if torch.is_grad_enabled() else h.lerp_(skip, 0.5)
+
+
+def concatenate(h: Tensor, skip: Tensor) -> Tensor:
+    """Return the channels of h and, after them, of skip."""
+    return torch.cat([h, skip], dim=1)
+
+
+def sinusoids(times: Tensor, width: int) -> Tensor:
+    """Return cosines, then sines, of times at geometric frequencies from 1 down towards 1/10000 (Vaswani et al. 2017).
+
+    Args:
+        times: shape (N,), float32.
+        width: length of a row; an odd one ends in a zero.
+
+    Returns:
+        Shape (N, width), float32.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=times.device) / half)
+    angles = times[:, None] * frequencies
+    return functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, width % 2))
+
+
+def _normalization(settings: UNet3dSettings) -> Callable[[int], nn.Module]:
+    if settings.normalization == "channel":
+        return ChannelNorm
+    return partial(GroupNorm, settings.groups or settings.width)
+
+
+def _encoder(settings: UNet3dSettings, in_channels: int, block: MakeBlock) -> Iterator[nn.Conv3d | ResidualBlock]:
+    channels = settings.width
+    yield nn.Conv3d(in_channels, channels, 3, padding=1)
+    for level, multiplier in enumerate(settings.multipliers):
+        if level > 0:
+            yield nn.Conv3d(channels, channels, 3, stride=2, padding=1)
+        for _ in range(settings.blocks):
+            yield block(channels, multiplier * settings.width)
+            channels = multiplier * settings.width
+
+
+def _decoder(settings: UNet3dSettings, skips: list[int], block: MakeBlock) -> Iterator[ResidualBlock | Upsample]:
+    """Yield the way up; `skips` are the channels of each encoder layer and are used up."""
+    channels = skips[-1]
+    for level, multiplier in reversed(list(enumerate(settings.multipliers))):
+        for _ in range(settings.blocks + 1):
+            skip = skips.pop()
+            if settings.skips == "average":
+                # What comes out must be as wide as the skip that it will be averaged with next.
+                taken, channels = channels, skips[-1] if skips else settings.width
+            else:
+                taken, channels = channels + skip, multiplier * settings.width
+            yield block(taken, channels)
+        if level > 0:
+            yield Upsample(channels)
+
+
+def _zeroed(convolution: nn.Conv3d) -> nn.Conv3d:
+    """Return the convolution with zero weights: its residual block begins as its shortcut."""
+    nn.init.zeros_(convolution.weight)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution

@@ -1,0 +1,51 @@
+"""One device: a CPU or a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from ddmkit import DeviceError, Engine
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ddmkit import Session
+    from ddmkit.configuration import Training
+
+
+class Single(Engine):
+    """Everything on one device."""
+
+    name: ClassVar[str] = "single"
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where the network lives: cpu, cuda, cuda:N, or auto for a GPU if there is one.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Arithmetic of the network; weights and optimizer stay float32 either way."
+    )
+    channels_last: bool = Field(
+        default=False, description="Keep the channels of a voxel side by side in memory; often faster with bfloat16."
+    )
+
+    @override
+    def open(self, network: nn.Module, training: Training | None = None) -> Session:
+        import torch
+
+        from ddmkit_plugins.engines.single_session import SingleSession
+
+        chosen = self.device
+        if chosen == "auto":
+            chosen = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(chosen)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            msg = (
+                f"The device {chosen} is not there: this machine shows {torch.cuda.device_count()} CUDA devices. "
+                "Type -o engine.device=cpu, or auto."
+            )
+            raise DeviceError(msg)
+        return SingleSession(network, self, device, training)

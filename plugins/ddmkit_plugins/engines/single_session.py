@@ -1,0 +1,231 @@
+"""A network at work on one device."""
+
+from __future__ import annotations
+
+import copy
+import math
+import resource
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from typing_extensions import override
+
+from ddmkit import CheckpointError, DeviceError, DivergedError, Session, StepResult, StorageError
+from ddmkit.rate import learning_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from ddmkit import Batch
+    from ddmkit.configuration import Training
+    from ddmkit.engine import Loss
+    from ddmkit_plugins.engines.single import Single
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class SingleSession(Session):
+    """Weights, their running average and AdamW's moments on one device.
+
+    Args:
+        network: fresh or to be loaded; it is moved, not copied.
+        settings: precision and memory format.
+        device: where to.
+        training: how to learn; None for a session that only predicts.
+    """
+
+    def __init__(self, network: nn.Module, settings: Single, device: torch.device, training: Training | None) -> None:
+        self.device = device
+        self._settings = settings
+        self._training = training
+        layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
+        self._network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        self._averaged: nn.Module | None = None
+        self._optimizer: torch.optim.AdamW | None = None
+        if training is not None:
+            self._optimizer = torch.optim.AdamW(
+                self._network.parameters(),
+                lr=training.learning_rate,
+                betas=training.betas,
+                weight_decay=training.weight_decay,
+            )
+            self._averaged = copy.deepcopy(self._network).requires_grad_(requires_grad=False) if training.ema else None
+
+    @override
+    def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
+        assert self._training is not None  # noqa: S101 - a session opened without training is never stepped
+        assert self._optimizer is not None  # noqa: S101 - as above
+        self._network.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        total = math.fsum(self._accumulate(batch, count, loss, number) for batch in batches)
+        clip = self._training.gradient_clip
+        norm = float(torch.nn.utils.clip_grad_norm_(self._network.parameters(), math.inf if clip is None else clip))
+        if not math.isfinite(norm):
+            raise DivergedError(_diverged("gradient's norm", norm, number))
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self._training, number)
+        self._optimizer.step()
+        self._average(number)
+        return StepResult(total, norm)
+
+    @override
+    def predict(self, inputs: Tensor, times: Tensor) -> Tensor:
+        network = self._averaged or self._network
+        network.eval()
+        # Not inference_mode: samplers clip in place what is answered here.
+        with torch.no_grad(), self._precision(), self._memory_guard(inputs):
+            output: Tensor = network(inputs, times)
+            return output.float()
+
+    @override
+    def save(self, folder: Path) -> None:
+        answering = self._averaged or self._network
+        _save(answering.state_dict(), folder / "model.safetensors")
+        if self._optimizer is not None:
+            _save(self._training_state(self._optimizer), folder / "training.safetensors")
+
+    @override
+    def load(self, folder: Path) -> None:
+        answering = self._averaged or self._network
+        answers = _read(folder / "model.safetensors", self.device)
+        _load_into(answering, answers, folder)
+        if self._optimizer is None:
+            return
+        state = _read(folder / "training.safetensors", self.device)
+        _load_into(self._network, _part(state, "weights") or answers, folder)  # without an average, they are the same
+        for name, parameter in self._learned():
+            try:  # laid out in memory as the parameter is, as AdamW made them
+                moments = {moment: torch.empty_like(parameter).copy_(state[f"{moment}.{name}"]) for moment in _MOMENTS}
+            except KeyError as error:
+                msg = f"{folder} lacks AdamW's moments of {name}; it was saved by another engine or is incomplete."
+                raise CheckpointError(msg) from error
+            self._optimizer.state[parameter] = {"step": state["step"].cpu().clone(), **moments}
+
+    @override
+    def peak_memory(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+    def _accumulate(self, batch: Batch, count: int, loss: Loss, number: int) -> float:
+        """Add one batch's share of the gradient; return its share of the mean loss."""
+        layout = torch.channels_last_3d if self._settings.channels_last else torch.contiguous_format
+        inputs = batch.inputs.to(self.device, memory_format=layout, non_blocking=True)
+        times, target = batch.times.to(self.device, non_blocking=True), batch.target.to(self.device, non_blocking=True)
+        with self._memory_guard(inputs):
+            with self._precision():
+                output = self._network(inputs, times)
+            share = loss(output, target) * (len(inputs) / count)
+            value = float(share.detach())
+            if not math.isfinite(value):
+                raise DivergedError(_diverged("loss", value, number))
+            share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return value
+
+    @contextmanager
+    def _memory_guard(self, inputs: Tensor) -> Generator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            shape = "×".join(map(str, inputs.shape))
+            msg = (
+                f"The memory of {self.device} does not suffice for an input of {shape}: lower patch.sides or "
+                "engine.micro_batch, or set engine.precision=bfloat16 (-o KIND.FIELD=VALUE)."
+            )
+            raise DeviceError(msg) from error
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self._settings.precision == "bfloat16", cache_enabled=False
+        )
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        if self._averaged is None or self._training is None or self._training.ema is None:
+            return
+        # The first steps are forgotten sooner: early on, the average of few weights beats the memory of none.
+        decay = min(self._training.ema, (1 + number) / (10 + number))
+        for averaged, weight in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
+            averaged.lerp_(weight, 1 - decay)
+        for kept, buffer in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
+            kept.copy_(buffer)
+
+    def _learned(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters that AdamW changes, by name."""
+        return [(name, parameter) for name, parameter in self._network.named_parameters() if parameter.requires_grad]
+
+    def _training_state(self, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+        """Return what resuming needs beside the answering weights, by parameter name."""
+        state: dict[str, Tensor] = {}
+        for name, parameter in self._learned():
+            known = optimizer.state[parameter] or _unstepped(parameter)
+            state |= {f"{moment}.{name}": known[moment] for moment in _MOMENTS}
+            state["step"] = known["step"]
+        if self._averaged is not None:
+            state |= {f"weights.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        return state
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Tell by the type on a GPU; on the CPU torch has no type of its own for it."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _unstepped(parameter: nn.Parameter) -> dict[str, Tensor]:
+    """Return what AdamW begins with; it keeps nothing before its first step."""
+    return {"step": torch.zeros(()), **{moment: torch.zeros_like(parameter) for moment in _MOMENTS}}
+
+
+def _diverged(what: str, value: float, number: int) -> str:
+    return (
+        f"The {what} is {value} at step {number}: the last good checkpoint is kept. Lower training.learning_rate "
+        "or set training.gradient_clip, with -o, and go on from it."
+    )
+
+
+def _save(state: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    except (OSError, SafetensorError) as error:
+        msg = f"Cannot write {path}: {error}. Free some space; the checkpoint before this one is whole."
+        raise StorageError(msg) from error
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        msg = f"Cannot read the checkpoint file {path}: {error}."
+        raise CheckpointError(msg) from error
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
+
+
+def _load_into(network: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | state.keys()):
+        ours, theirs = expected.get(name), state.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            msg = (
+                f"The checkpoint {folder} belongs to another configuration: its {name} is {_shape(theirs)}, "
+                f"the configured network's is {_shape(ours)}. Use the config.yaml of the run it came from."
+            )
+            raise CheckpointError(msg)
+    network.load_state_dict(state)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"

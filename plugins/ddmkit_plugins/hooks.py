@@ -1,0 +1,50 @@
+"""Offer the first-party components and presets to ddmkit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ddmkit import Component, hookimpl
+from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
+from ddmkit_plugins.backbones.unet3d_concat import UNet3dConcat
+from ddmkit_plugins.datasets.brats import BratsFolders
+from ddmkit_plugins.datasets.phantom import Phantom
+from ddmkit_plugins.encodings.coords import Coords
+from ddmkit_plugins.encodings.none import NoEncoding
+from ddmkit_plugins.engines.single import Single
+from ddmkit_plugins.patches.center import Center
+from ddmkit_plugins.patches.full import Full
+from ddmkit_plugins.patches.half import Half
+from ddmkit_plugins.patches.uniform import Uniform
+from ddmkit_plugins.samplers.ddim import Ddim
+from ddmkit_plugins.samplers.ddpm import Ddpm
+from ddmkit_plugins.schedules.cosine import Cosine
+from ddmkit_plugins.schedules.linear import Linear
+from ddmkit_plugins.tasks.brats import Brats
+
+
+@hookimpl
+def ddmkit_components() -> list[type[Component]]:
+    return [
+        UNet3dAverage,
+        UNet3dConcat,
+        Linear,
+        Cosine,
+        Ddim,
+        Ddpm,
+        Center,
+        Uniform,
+        Full,
+        Half,
+        Coords,
+        NoEncoding,
+        BratsFolders,
+        Phantom,
+        Brats,
+        Single,
+    ]
+
+
+@hookimpl
+def ddmkit_presets() -> Path:
+    return Path(__file__).parent / "presets"

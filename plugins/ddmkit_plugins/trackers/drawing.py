@@ -1,0 +1,108 @@
+"""Draw with matplotlib, without a screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+from ddmkit.files import whole_file
+from ddmkit.volume import spacing_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from ddmkit.events import Picture
+
+_REFERENCE = "#ffb000"
+_ANSWER = "#00a5ff"
+_DOTS_PER_INCH = 120
+
+
+def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
+    """Draw loss over steps and, where there are validations, mean Dice per region.
+
+    Args:
+        records: lines of `metrics.jsonl`.
+        path: of the PNG.
+    """
+    steps = [record for record in records if record["kind"] == "step"]
+    validations = [record for record in records if record["kind"] == "validation"]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, dice = figure.subplots(1, 2)
+    _draw_loss(loss, [record["step"] for record in steps], np.array([record["loss"] for record in steps]))
+    for region in validations[0]["summary"] if validations else ():
+        means = [record["summary"][region]["dice_mean"] for record in validations]
+        dice.plot([record["step"] for record in validations], means, "o-", label=region)
+    dice.set(xlabel="step", ylabel="Dice of whole volumes", title="validation", ylim=(0, 1))
+    if validations:
+        dice.legend(loc="lower right")
+    _save(figure, path)
+
+
+def draw_case(picture: Picture, path: Path) -> None:
+    """Draw the slice with most of the reference: image, contours of reference and answer, variance.
+
+    Args:
+        picture: one case as it was answered.
+        path: of the PNG.
+    """
+    volumes = (picture.image, picture.reference, picture.answer, picture.variance)
+    image, reference, answer, variance = (_radiological(volume, picture.affine) for volume in volumes)
+    level = int(reference.sum(axis=(0, 1)).argmax())
+    image, reference, answer, variance = (volume[:, :, level].T for volume in (image, reference, answer, variance))
+    x, y, _ = _radiological_sides(picture.affine)
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    plain, contours, spread = figure.subplots(1, 3)
+    for axes in (plain, contours, spread):
+        axes.set_axis_off()
+    plain.imshow(image, cmap="gray", aspect=y / x, vmin=0, vmax=1)
+    plain.set_title(f"{picture.case}, slice {level}")
+    contours.imshow(image, cmap="gray", aspect=y / x, vmin=0, vmax=1)
+    for mask, colour in ((reference, _REFERENCE), (answer, _ANSWER)):
+        if mask.any() and not mask.all() and min(mask.shape) > 1:  # else there is no contour
+            contours.contour(mask, levels=[0.5], colors=[colour], linewidths=1.5)
+    for label, colour in (("reference", _REFERENCE), ("answer", _ANSWER)):
+        contours.plot([], [], color=colour, label=label)
+    contours.legend(loc="lower right", fontsize="small")
+    contours.set_title(f"answer of {picture.members} samples")
+    shown = spread.imshow(variance, cmap="magma", aspect=y / x, vmin=0, vmax=variance.max() or 1)
+    figure.colorbar(shown, ax=spread, shrink=0.8)
+    spread.set_title("variance over the samples")
+    _save(figure, path)
+
+
+def _radiological(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Turn (X, Y, Z) so that X runs to the patient's left, Y to the back, Z to the head: slices as they are read."""
+    turned: np.ndarray = apply_orientation(volume, _to_lps(affine))
+    return turned
+
+
+def _radiological_sides(affine: np.ndarray) -> list[float]:
+    """Return the voxel sides in mm of a volume that was turned."""
+    sides = dict(zip(_to_lps(affine)[:, 0].astype(int).tolist(), spacing_of(affine), strict=True))
+    return [sides[axis] for axis in range(3)]
+
+
+def _to_lps(affine: np.ndarray) -> np.ndarray:
+    return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(("L", "P", "S"))))
+
+
+def _draw_loss(axes: Axes, steps: list[int], losses: np.ndarray) -> None:
+    axes.plot(steps, losses, color="0.8", linewidth=0.8, label="each step")
+    width = max(len(losses) // 20, 1)
+    if len(losses) > width:
+        means = np.convolve(losses, np.full(width, 1 / width), mode="valid")
+        axes.plot(steps[width - 1 :], means, label=f"mean of {width}")
+    axes.set(xlabel="step", ylabel="loss", title="training", yscale="log")
+    if len(losses):
+        axes.legend()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=_DOTS_PER_INCH)

@@ -1,0 +1,32 @@
+"""Pictures of a run: the loss over its steps, Dice over its validations, one case as it was answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ddmkit import hookimpl
+
+if TYPE_CHECKING:
+    from ddmkit.events import Report, Run, Validation
+
+
+@hookimpl
+def ddmkit_validated(run: Run, validation: Validation) -> None:
+    if validation.split == "validation":
+        _draw_curves(run)
+
+
+@hookimpl
+def ddmkit_run_ended(run: Run, report: Report) -> None:
+    from ddmkit_plugins.trackers.drawing import draw_case
+
+    _draw_curves(run)
+    if report.picture is not None:
+        draw_case(report.picture, run.folder / "pictures" / f"{report.picture.case}.png")
+
+
+def _draw_curves(run: Run) -> None:
+    from ddmkit.run.folder import RunFolder
+    from ddmkit_plugins.trackers.drawing import draw_curves
+
+    draw_curves(RunFolder(run.folder).metrics(), run.folder / "pictures" / "curves.png")

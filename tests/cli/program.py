@@ -1,0 +1,80 @@
+"""Run the real command line as a process, on tiny phantoms."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import nibabel as nib
+import numpy as np
+
+PROGRAM = Path(sys.executable).parent / "ddmkit"
+TINY = [
+    f"-o{option}"
+    for option in (
+        "dataset.count=8",
+        "dataset.shape=24,24,16",
+        "split.validation=0.2",
+        "split.test=0.2",
+        "backbone.width=4",
+        "backbone.multipliers=1,2",
+        "patch.sides=16,16,16",
+        "sampler.steps=2",
+        "training.steps=6",
+        "training.checkpoint_every=2",
+        "validation.every=3",
+        "validation.picture_members=2",
+    )
+]
+"""Options that make the quick preset take a second."""
+
+Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return an environment in which nothing leaves `folder`; one thread, so that tests can run beside each other."""
+    return {**os.environ, "DDMKIT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ddmkit in `folder` and return what it said."""
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """Check that a command answered a mistake with one sentence that has `words`, and no traceback."""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def tiny_job(run: str, *more: str) -> Sequence[str]:
+    """Return the README's main job, shrunk."""
+    return ["train", "--backbone", "unet3d-avg", "--patch", "center", "--run", run, *TINY, *more]
+
+
+def image(path: Path) -> nib.Nifti1Image:
+    """Open a NIfTI file."""
+    return nib.Nifti1Image.from_filename(path)
+
+
+def affine(path: Path) -> np.ndarray:
+    """Read the affine of a NIfTI file."""
+    found = image(path).affine
+    assert found is not None
+    return np.asarray(found)

@@ -1,0 +1,79 @@
+"""`ddmkit phantom`, `check`, `plugins`, and the command line as a whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.cli.program import Run, affine, environment, image, refused
+
+
+def test_phantoms_are_checked_clean(ddmkit: Run) -> None:
+    made = ddmkit("phantom", "data", "--cases", "3", "--shape", "24,20,16", "--seed", "5")
+    assert made.returncode == 0, made.stderr
+    assert "Next: ddmkit train --data data" in made.stdout
+    checked = ddmkit("check", "data")
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("24×20×16") == 3
+    assert "edema" in checked.stdout
+
+
+def test_check_says_what_is_wrong_and_changes_nothing(tmp_path: Path, ddmkit: Run) -> None:
+    ddmkit("phantom", "data", "--cases", "3", "--shape", "16,16,16")
+    path = next((tmp_path / "data/BraTS20_Training_002").glob("*_t2.nii.gz"))
+    moved = affine(path)
+    moved[2, 3] += 5
+    nib.save(nib.Nifti1Image(np.asarray(image(path).dataobj), moved), path)
+    before = {file: file.read_bytes() for file in (tmp_path / "data").rglob("*") if file.is_file()}
+    result = ddmkit("check", "data")
+    refused(result, 1, "1 of 3 cases")
+    assert "affines" in result.stdout
+    assert {file: file.read_bytes() for file in (tmp_path / "data").rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("shape", ["24,24", "24,24,x", "8,24,24", "300,24,24"])
+def test_a_phantom_shape_that_cannot_be_is_refused(shape: str, ddmkit: Run) -> None:
+    refused(ddmkit("phantom", "data", "--shape", shape), 2, "shape")
+
+
+def test_plugins_list_names_every_kind_and_where_it_came_from(ddmkit: Run) -> None:
+    listed = ddmkit("plugins", "list").stdout
+    for word in ("backbone", "unet3d-avg", "sampler", "ddim", "preset", "patchddm", "ddmkit 0.1.0"):
+        assert word in listed
+
+
+def test_plugins_show_gives_settings_with_ranges_and_defaults(ddmkit: Run) -> None:
+    shown = ddmkit("plugins", "show", "unet3d-avg").stdout
+    assert "backbone.width" in shown
+    assert "29" in shown
+    assert "training.learning_rate" in ddmkit("plugins", "show", "training").stdout
+    assert "multipliers" in ddmkit("plugins", "show", "quick").stdout
+    refused(ddmkit("plugins", "show", "unet"), 2, "'unet'")
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["sample"], ["evaluate"], ["phantom"], ["check"], ["plugins", "list"]]
+)
+def test_every_command_has_help_with_an_example(command: list[str], ddmkit: Run) -> None:
+    result = ddmkit(*command, "--help")
+    assert result.returncode == 0
+    assert "ddmkit " in result.stdout.replace("\n", " ").partition("Usage")[2].partition("ddmkit")[2]
+
+
+def test_shell_completion_is_offered(tmp_path: Path) -> None:
+    asked = {**environment(tmp_path), "_DDMKIT_COMPLETE": "complete_bash", "COMP_WORDS": "ddmkit tr", "COMP_CWORD": "1"}
+    program = Path(sys.executable).parent / "ddmkit"
+    answered = subprocess.run([program], env=asked, capture_output=True, text=True, check=False)
+    assert answered.stdout.split() == ["train"]
+
+
+@pytest.mark.parametrize("statement", ["import ddmkit_cli.app", "from ddmkit import Registry; Registry()"])
+def test_starting_up_imports_neither_torch_nor_numpy(statement: str) -> None:
+    code = f"import sys; {statement}; sys.exit(bool(sys.modules.keys() & {{'torch', 'numpy', 'h5py', 'matplotlib'}}))"
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0

@@ -1,0 +1,289 @@
+"""A configuration: complete, assembled in an order of precedence, and refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+import yaml
+from pydantic import Field
+from typing_extensions import override
+
+from ddmkit import Backbone, Component, ConfigurationError, Registry, UnknownComponentError, hookimpl
+from ddmkit.assembly import assemble, build, make, read_tree, write_tree
+from ddmkit.configuration import INTERFACES, Configuration, Preprocessing, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    Configured = Callable[..., Configuration]
+    Tree = dict[str, Any]
+
+
+class Wide(Backbone):
+    """Another network, some of whose settings have the names of tiny's."""
+
+    name: ClassVar[str] = "wide"
+    width: int = Field(default=64, ge=1, description="Channels.")
+    depth: int = Field(default=2, ge=1, description="Levels.")
+
+    @override
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        raise NotImplementedError
+
+
+class Needy(Wide):
+    """A network that has to be told its depth."""
+
+    name: ClassVar[str] = "needy"
+    depth: int = Field(description="Levels.")
+
+
+class _Backbones:
+    @hookimpl
+    def ddmkit_components(self) -> list[type[Component]]:
+        return [Wide, Needy]
+
+
+@pytest.fixture
+def registry(parts: object) -> Registry:
+    return Registry(parts, _Backbones())
+
+
+@pytest.fixture
+def tree(configured: Configured) -> Tree:
+    return configured().tree()
+
+
+def backbone(configuration: Configuration) -> Wide:
+    assert isinstance(configuration.backbone, Wide)
+    return configuration.backbone
+
+
+def sentence(error: pytest.ExceptionInfo[ConfigurationError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith((".", "?", ")"))
+    return text
+
+
+def test_a_configuration_written_as_yaml_is_read_back_the_same(configured: Configured, registry: Registry) -> None:
+    configuration = configured(
+        "training.learning_rate=1e-5", "training.betas=0.8,0.99", "preprocessing.frame=16,16,16", "patch.sides=1,2,3"
+    )
+    assert build(registry, yaml.safe_load(write_tree(configuration.tree()))) == configuration
+
+
+def test_a_path_and_numbers_of_any_size_survive_yaml(configured: Configured, registry: Registry, tree: Tree) -> None:
+    tree |= {"data": "/somewhere/müller 1", "seed": 2**40, "training": {"learning_rate": 1.25e-300}}
+    configuration = build(registry, tree)
+    again = build(registry, yaml.safe_load(write_tree(configuration.tree())))
+    assert again == configuration
+    assert (again.data, again.seed, again.training.learning_rate) == (Path("/somewhere/müller 1"), 2**40, 1.25e-300)
+    assert again != configured()
+
+
+def test_a_configuration_names_every_kind_and_every_setting(tree: Tree) -> None:
+    assert {interface.kind for interface in INTERFACES} <= tree.keys()
+    assert {*Configuration.model_fields} == {*tree}
+    for section, settings in Configuration.SECTIONS.items():
+        assert {*tree[section]} == {*settings.model_fields}
+    assert tree["backbone"] == {"name": "tiny", "width": 4}
+
+
+def test_a_configuration_file_is_read(tmp_path: Path, configured: Configured, registry: Registry, tree: Tree) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(write_tree(tree), encoding="utf-8")
+    assert build(registry, read_tree(path)) == configured()
+
+
+def test_files_come_over_a_preset_names_over_files_and_options_over_all(registry: Registry, tree: Tree) -> None:
+    tree |= {"training": {"steps": 1, "batch_size": 1, "warmup": 1}}
+    file = {"training": {"batch_size": 2, "warmup": 2}, "backbone": {"name": "wide", "width": 2, "depth": 2}}
+    configuration = assemble(
+        registry, base=[tree, file], names={"backbone": "tiny"}, options=["training.warmup=3", "backbone.width=3"]
+    )
+    training = configuration.training
+    assert (training.steps, training.batch_size, training.warmup) == (1, 2, 3)
+    assert configuration.backbone.tree() == {"name": "tiny", "width": 3}
+
+
+def test_the_last_of_two_options_wins(configured: Configured) -> None:
+    assert configured("training.steps=5", "training.steps=6").training.steps == 6
+
+
+def test_the_trees_that_are_given_stay_as_they_are(registry: Registry, tree: Tree) -> None:
+    before = write_tree(tree)
+    assemble(
+        registry, base=[tree, {"training": {"steps": 2}}], names={"backbone": "wide"}, options=["engine.micro_batch=1"]
+    )
+    assert write_tree(tree) == before
+
+
+def test_another_name_keeps_the_settings_that_both_have(registry: Registry, tree: Tree) -> None:
+    to_wide = backbone(assemble(registry, base=[tree], names={"backbone": "wide"}))
+    assert (to_wide.width, to_wide.depth) == (4, 2)
+    wide = {**tree, "backbone": {"name": "wide", "width": 8, "depth": 5}}
+    to_tiny = assemble(registry, base=[wide], names={"backbone": "tiny"})
+    assert to_tiny.backbone.tree() == {"name": "tiny", "width": 8}
+    in_a_file = backbone(assemble(registry, base=[tree, {"backbone": "wide"}]))
+    assert (in_a_file.width, in_a_file.depth) == (4, 2)
+
+
+def test_the_same_name_again_keeps_every_setting(registry: Registry, tree: Tree) -> None:
+    wide = {**tree, "backbone": {"name": "wide", "width": 8, "depth": 5}}
+    same = backbone(assemble(registry, base=[wide], names={"backbone": "wide"}))
+    assert (same.width, same.depth) == (8, 5)
+
+
+def test_settings_may_come_before_the_name_they_belong_to(registry: Registry, tree: Tree) -> None:
+    del tree["backbone"]
+    chosen = backbone(assemble(registry, base=[tree, {"backbone": {"depth": 7}}], names={"backbone": "wide"}))
+    assert chosen.depth == 7
+    with pytest.raises(ConfigurationError, match="dept is no setting"):
+        assemble(registry, base=[tree, {"backbone": {"dept": 7}}], names={"backbone": "wide"})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("training.learning_rate=1e-4", 1e-4),  # a string in YAML 1.1, which wants 1.0e-4
+        ("training.learning_rate=1E-4", 1e-4),
+        ("training.learning_rate=0.0001", 1e-4),
+        ("training.betas=0.9,1e-1", (0.9, 0.1)),
+        ("training.betas=[0.9, 0.1]", (0.9, 0.1)),
+        ("training.ema=null", None),
+        ("training.ema=", None),
+        ("training.decay=cosine", "cosine"),
+        ("training.decay='cosine'", "cosine"),
+        ("training.steps=12", 12),
+        ("validation.test=true", True),
+        ("preprocessing.frame=256,256,160", (256, 256, 160)),
+        (" preprocessing.frame=1, 2, 3", (1, 2, 3)),
+    ],
+)
+def test_an_option_is_read_as_a_user_means_it(configured: Configured, option: str, value: object) -> None:
+    section, field = option.strip().partition("=")[0].split(".")
+    assert getattr(getattr(configured(option), section), field) == value
+
+
+def test_an_option_may_name_a_component(configured: Configured) -> None:
+    assert backbone(configured("backbone.name=wide", "backbone.depth=3")).depth == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("training.stepz=3", "training.stepz is no setting. Did you mean 'steps'? Settings: steps, batch_size,"),
+        ("backbone.wdith=3", "backbone.wdith is no setting. Did you mean 'width'? Settings: width."),
+        ("trainin.steps=3", "there is no 'trainin' to set. Did you mean 'training'? Known: task, dataset,"),
+        ("steps=3", "-o takes KIND.FIELD=VALUE, such as -o training.steps=500; you gave 'steps=3'."),
+        ("training.steps", "-o takes KIND.FIELD=VALUE"),
+        ("training.=3", "-o takes KIND.FIELD=VALUE"),
+        ("training.steps=0", "training.steps=0: Input should be greater than or equal to 1. (Optimizer steps.)"),
+        ("training.steps=many", "training.steps='many': Input should be a valid integer"),
+        ("training.betas=0.9", "training.betas=0.9: Input should be a valid tuple"),
+        ("training.betas=0.9,1", "training.betas=1: Input should be less than 1"),
+        ("training.betas=[0.9]", "training.betas=[0.9]: a value is missing."),
+        ("training.decay=linear", "training.decay='linear': Input should be 'constant' or 'cosine'."),
+        ("training.steps=[1", "the value is not YAML"),
+        ("training.steps=2020-13-45", "the value is not YAML"),
+        ("backbone.name=", "The backbone must have a name"),
+        ("preprocessing.percentiles=99,1", "preprocessing: percentiles 99 and 1 leave nothing between them"),
+        ("preprocessing.percentiles=0,101", "preprocessing.percentiles=101: Input should be less than or equal to 100"),
+        ("sampler.steps=51", "sampler.steps=51 is more than schedule.timesteps=50, and each step needs a time"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(configured: Configured, option: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        configured(option)
+    assert said in sentence(error)
+
+
+def test_an_unknown_component_is_answered_with_the_nearest_and_the_list(registry: Registry, tree: Tree) -> None:
+    with pytest.raises(UnknownComponentError) as error:
+        assemble(registry, base=[tree], names={"backbone": "wied"})
+    assert sentence(error) == "No backbone is named 'wied'. Did you mean 'wide'? Installed: needy, tiny, wide."
+
+
+def test_a_kind_that_nothing_names_is_asked_for(registry: Registry, tree: Tree) -> None:
+    del tree["encoding"]
+    with pytest.raises(ConfigurationError) as error:
+        build(registry, tree)
+    assert sentence(error) == "The configuration names no encoding: add --encoding NAME, or start from a --preset."
+    with pytest.raises(ConfigurationError) as error:
+        assemble(registry, base=[tree], options=["encoding.width=3"])
+    assert "no encoding is chosen; add --encoding NAME." in sentence(error)
+
+
+def test_a_setting_without_default_is_asked_for(registry: Registry, tree: Tree) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        assemble(registry, base=[tree], names={"backbone": "needy"})
+    assert sentence(error) == "backbone.depth has no default: add -o backbone.depth=VALUE."
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ({"trainning": {"steps": 3}}, "trainning is no setting. Did you mean 'training'?"),
+        ({"training": None}, "training must be a mapping of settings to values, not None."),
+        ({"training": {1: 2}}, "training.1 is no setting."),
+        ({1: 2}, "1 is no setting."),
+        ({"backbone": {"name": 5}}, "The backbone must have a name"),
+        ({"backbone": [1]}, "The backbone must have a name"),
+        ({"seed": -1}, "seed=-1: Input should be greater than or equal to 0."),
+        ({"seed": "x"}, "seed='x': Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(registry: Registry, tree: Tree, layer: Tree, said: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        assemble(registry, base=[tree, layer])
+    assert said in sentence(error)
+
+
+@pytest.mark.parametrize("content", ["a: [1", "- a\n- b\n", "", "\x00", "when: 2020-13-45"])
+def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as error:
+        read_tree(path)
+    assert str(path) in sentence(error)
+
+
+def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("a.yaml", "b.yaml"):
+        with pytest.raises(ConfigurationError) as error:
+            read_tree(tmp_path / name)
+        assert name in sentence(error)
+
+
+def test_yaml_builds_nothing_but_plain_values(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("data: !!python/object/apply:os.getcwd []\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError):
+        read_tree(path)
+
+
+def test_settings_are_frozen(configured: Configured) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        configured().training.steps = 3  # type: ignore[misc]  # that is what is tested
+
+
+def test_the_frame_holds_the_volume_the_frame_asked_for_and_a_window(configured: Configured) -> None:
+    assert configured().frame_of((10, 12, 9)) == (10, 12, 9)
+    assert configured("preprocessing.frame=16,8,9").frame_of((10, 12, 9)) == (16, 12, 9)
+    assert configured("preprocessing.frame=16,8,9", "patch.sides=3,20,3").frame_of((10, 12, 9)) == (16, 20, 9)
+
+
+def test_the_networks_channels_are_those_of_condition_encoding_and_x0(configured: Configured) -> None:
+    assert (configured().in_channels, configured().out_channels) == (2 + 1 + 1, 1)
+
+
+def test_defaults_are_the_papers() -> None:
+    training = make(Training, "training", {})
+    assert (training.learning_rate, training.batch_size, training.betas) == (1e-5, 1, (0.9, 0.999))
+    assert make(Preprocessing, "preprocessing", {}).percentiles == (1, 99)

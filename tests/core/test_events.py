@@ -1,0 +1,119 @@
+"""Listeners of a run: they get what they name, and one that fails ends nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ddmkit import Registry, hookimpl
+from ddmkit.events import Announcer, Report, Run, StepDone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ddmkit.configuration import Configuration
+
+DONE = StepDone(3, 0.5, 1.5, 1e-5, 0.1, 1000)
+
+
+@pytest.fixture
+def run(configured: Callable[..., Configuration], tmp_path: Path) -> Run:
+    return Run(tmp_path, configured(), 0)
+
+
+class Everything:
+    """Takes all that a step tells."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    @hookimpl
+    def ddmkit_step_done(self, run: Run, step: StepDone) -> None:
+        self.heard += [run, step]
+
+
+class StepOnly:
+    """Takes one argument of two."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    @hookimpl
+    def ddmkit_step_done(self, step: StepDone) -> None:
+        self.heard.append(step)
+
+
+class Nothing:
+    """Takes no argument."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @hookimpl
+    def ddmkit_step_done(self) -> None:
+        self.calls += 1
+
+
+class Broken:
+    """Fails at every step."""
+
+    @hookimpl
+    def ddmkit_step_done(self) -> None:
+        msg = "no connection"
+        raise ConnectionError(msg)
+
+
+class Impatient:
+    """Stops the program."""
+
+    @hookimpl
+    def ddmkit_step_done(self) -> None:
+        raise KeyboardInterrupt
+
+
+def test_listeners_get_only_the_arguments_they_name(run: Run) -> None:
+    everything, step_only, nothing = Everything(), StepOnly(), Nothing()
+    Announcer(Registry(everything, step_only, nothing), run).tell("ddmkit_step_done", step=DONE)
+    assert everything.heard == [run, DONE]
+    assert step_only.heard == [DONE]
+    assert nothing.calls == 1
+
+
+def test_listeners_hear_only_their_own_events(run: Run) -> None:
+    listener = StepOnly()
+    announcer = Announcer(Registry(listener), run)
+    announcer.tell("ddmkit_run_started")
+    announcer.tell("ddmkit_run_ended", report=Report("completed", 3))
+    assert listener.heard == []
+
+
+def test_a_listener_registered_late_is_called_too(run: Run) -> None:
+    first, late = StepOnly(), StepOnly()
+    registry = Registry(first)
+    announcer = Announcer(registry, run)
+    registry.register(late)
+    announcer.tell("ddmkit_step_done", step=DONE)
+    assert first.heard == late.heard == [DONE]
+
+
+def test_a_listener_that_fails_is_named_in_a_warning_and_the_others_still_hear(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, after = StepOnly(), StepOnly()
+    announcer = Announcer(Registry(before, Broken(), after), run)
+    with caplog.at_level(logging.WARNING):
+        announcer.tell("ddmkit_step_done", step=DONE)
+    assert before.heard == after.heard == [DONE]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "Broken" in record.getMessage()
+    assert "ddmkit_step_done" in record.getMessage()
+    assert "no connection" in record.getMessage()
+
+
+def test_an_interruption_is_not_held_back_by_a_listener(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Announcer(Registry(Impatient()), run).tell("ddmkit_step_done", step=DONE)

@@ -1,0 +1,72 @@
+"""The example that opens each interface's module is a component that keeps its promises."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ddmkit import Component, Dataset
+from ddmkit.configuration import INTERFACES
+from ddmkit.testing import check, check_dataset
+
+WITH_EXAMPLE = [interface for interface in INTERFACES if interface.kind != "engine"]  # an engine does not fit on a page
+IMPORTS = """
+from itertools import pairwise
+from math import sqrt
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ddmkit import *
+"""
+
+
+def example(interface: type[Component]) -> type[Component]:
+    """Run the code in the interface's module docstring and return the component it defines."""
+    docstring = inspect.getdoc(import_module(interface.__module__)) or ""
+    _, _, code = docstring.partition("::\n")
+    namespace: dict[str, Any] = {"__name__": f"example_{interface.kind}"}
+    exec(IMPORTS + dedent(code), namespace)  # noqa: S102 - the code is ours
+    made: list[type[Component]] = [
+        value
+        for value in namespace.values()
+        if isinstance(value, type) and issubclass(value, interface) and value.__module__ == namespace["__name__"]
+    ]
+    assert len(made) == 1
+    return made[0]
+
+
+@pytest.mark.parametrize("interface", WITH_EXAMPLE, ids=lambda interface: interface.kind)
+def test_the_example_of_an_interface_keeps_its_promises(interface: type[Component]) -> None:
+    check(example(interface))
+
+
+@pytest.fixture
+def flat_folder(tmp_path: Path) -> Path:
+    """Return a folder as the example of a dataset expects it, with a mask for one of its three cases."""
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    for name, array in {"a-flair": voxels, "a-b-flair": voxels, "c-flair": voxels, "c-mask": voxels % 2}.items():
+        image = nib.Nifti1Image(array, np.eye(4))
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    return tmp_path
+
+
+def test_the_example_of_a_dataset_finds_cases(flat_folder: Path) -> None:
+    make: Callable[[], Component] = example(Dataset)
+    flat = make()
+    assert isinstance(flat, Dataset)
+    check_dataset(flat, flat_folder)
+    found = [(case.name, case.labels and case.labels.name) for case in flat.cases(flat_folder)]
+    assert found == [("a", None), ("a-b", None), ("c", "c-mask.nii.gz")]

@@ -1,0 +1,251 @@
+"""Finding components and presets by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit import (
+    Component,
+    ComponentConflictError,
+    ConfigurationError,
+    PluginError,
+    Registry,
+    Sampler,
+    Schedule,
+    UnknownComponentError,
+    hookimpl,
+)
+
+
+class Flat(Schedule):
+    """A schedule that keeps the signal."""
+
+    name: ClassVar[str] = "flat"
+
+    @override
+    def alphas_bar(self) -> Tensor:
+        return torch.ones(self.timesteps + 1, dtype=torch.float64)
+
+
+class FlatToo(Flat):
+    """Another class under the same name."""
+
+
+class Steep(Flat):
+    """A second schedule."""
+
+    name: ClassVar[str] = "steep"
+
+
+class Unfinished(Schedule):
+    """A schedule without its one method."""
+
+    name: ClassVar[str] = "unfinished"
+
+
+class Nameless(Flat):
+    """A schedule whose name is no word."""
+
+    name: ClassVar[str] = 3  # type: ignore[assignment]  # the mistake under test
+
+
+class Offer:
+    """A plugin in hand that offers what it is given."""
+
+    def __init__(self, *components: Any) -> None:  # noqa: ANN401 - a plugin may offer anything
+        self.components = components
+
+    @hookimpl
+    def ddmkit_components(self) -> list[type[Component]]:
+        return list(self.components)
+
+
+class OfferPresets:
+    """A plugin with a folder of presets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @hookimpl
+    def ddmkit_presets(self) -> Path:
+        return self.folder
+
+
+class Misspelt:
+    """A plugin with a hook that does not exist."""
+
+    @hookimpl
+    def ddmkit_componnents(self) -> list[type[Component]]:
+        return []
+
+
+class Listener:
+    """A plugin that listens to one event."""
+
+    @hookimpl
+    def ddmkit_step_done(self) -> None:
+        """Do nothing."""
+
+
+class Entry:
+    """An installed entry point, or the likeness of one."""
+
+    dist = None
+
+    def __init__(self, name: str, load: Callable[[], object]) -> None:
+        self.name, self.value, self.load = name, f"{name}_package.hooks", load
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *entries: Entry) -> None:
+    def entry_points(group: str) -> list[Entry]:
+        assert group == "ddmkit"
+        return list(entries)
+
+    monkeypatch.setattr("ddmkit.registry.entry_points", entry_points)
+
+
+def broken() -> object:
+    msg = "No module named 'tensorpipe'"
+    raise ModuleNotFoundError(msg)
+
+
+def test_a_plugin_in_hand_needs_no_install() -> None:
+    registry = Registry(Offer(Flat))
+    assert registry.names(Schedule) == ["flat"]
+    assert registry.get(Schedule, "flat") is Flat
+
+
+def test_components_are_listed_by_kind_and_name_whatever_the_order_of_plugins() -> None:
+    assert Registry(Offer(Steep), Offer(Flat)).components() == [Flat, Steep]
+    assert Registry(Offer(Flat), Offer(Steep)).components() == [Flat, Steep]
+
+
+def test_a_name_belongs_to_one_kind() -> None:
+    registry = Registry(Offer(Flat))
+    assert registry.names(Sampler) == []
+    with pytest.raises(UnknownComponentError, match=r"^No sampler is named 'flat'\. Installed: none\.$"):
+        registry.get(Sampler, "flat")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_list() -> None:
+    with pytest.raises(
+        UnknownComponentError, match=r"^No schedule is named 'stepp'\. Did you mean 'steep'\? Installed: flat, steep\.$"
+    ):
+        Registry(Offer(Flat, Steep)).get(Schedule, "stepp")
+
+
+def test_a_name_like_no_other_is_answered_with_the_list_alone() -> None:
+    with pytest.raises(UnknownComponentError, match=r"^No schedule is named 'quux'\. Installed: flat\.$"):
+        Registry(Offer(Flat)).get(Schedule, "quux")
+
+
+def test_two_plugins_may_not_share_a_name_and_both_are_named() -> None:
+    with pytest.raises(ComponentConflictError, match=r"\.Flat and .*\.FlatToo offer the schedule 'flat'"):
+        Registry(Offer(Flat), Offer(FlatToo))
+
+
+def test_one_class_offered_twice_is_no_conflict() -> None:
+    assert Registry(Offer(Flat), Offer(Flat)).components() == [Flat]
+
+
+def test_a_plugin_that_fails_to_import_leaves_the_others_working(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Entry("tracker", broken), Entry("flat", lambda: Offer(Flat)))
+    registry = Registry()
+    assert registry.names(Schedule) == ["flat"]
+    assert [str(error) for error in registry.broken.values()] == ["No module named 'tensorpipe'"]
+
+
+def test_an_unknown_name_tells_of_the_plugins_that_failed_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Entry("tracker", broken))
+    with pytest.raises(
+        UnknownComponentError,
+        match=r"\(The plugin tracker \(tracker_package\.hooks\) failed to load: No module named 'tensorpipe'\.\)",
+    ):
+        Registry().get(Schedule, "flat")
+
+
+def test_a_misspelt_hook_is_refused_with_the_hooks_there_are() -> None:
+    with pytest.raises(PluginError, match=r"Misspelt .*ddmkit_componnents.* the hooks are ddmkit_checkpoint_saved, "):
+        Registry(Misspelt())
+
+
+def test_a_listener_with_a_misspelt_hook_does_not_stay_registered() -> None:
+    registry = Registry(Offer(Flat))
+    with pytest.raises(PluginError):
+        registry.register(Misspelt())
+    registry.register(Listener())
+    assert len(registry.listeners("ddmkit_step_done")) == 1
+
+
+def test_a_component_that_lacks_a_method_is_refused_with_its_name() -> None:
+    with pytest.raises(PluginError, match=r"\.Unfinished lacks alphas_bar; define that in its class"):
+        Registry(Offer(Unfinished))
+
+
+def test_a_component_whose_name_is_no_word_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"\.Nameless lacks name"):
+        Registry(Offer(Nameless))
+
+
+@pytest.mark.parametrize("offered", [Flat(), int, "flat"], ids=["an instance", "another class", "a word"])
+def test_what_is_no_component_class_is_refused(offered: object) -> None:
+    with pytest.raises(PluginError, match="which is not a Component class"):
+        Registry(Offer(offered))
+
+
+def test_every_refusal_is_an_error_of_configuration() -> None:
+    assert issubclass(PluginError, ConfigurationError)
+    assert issubclass(ComponentConflictError, ConfigurationError)
+    assert issubclass(UnknownComponentError, ConfigurationError)
+
+
+def test_presets_are_the_yaml_files_of_every_plugins_folder(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one / "small.yaml", other / "large.yaml", other / "notes.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    registry = Registry(OfferPresets(one), OfferPresets(other))
+    assert list(registry.presets().items()) == [("large", other / "large.yaml"), ("small", one / "small.yaml")]
+    assert registry.preset("small") == one / "small.yaml"
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "patchddm.yaml").touch()
+    with pytest.raises(
+        UnknownComponentError, match=r"^No preset is named 'pachddm'\. Did you mean 'patchddm'\? Installed: patchddm\.$"
+    ):
+        Registry(OfferPresets(tmp_path)).preset("pachddm")
+
+
+def test_listeners_stand_in_the_order_they_were_registered() -> None:
+    first, second = Listener(), Listener()
+    registry = Registry(first)
+    registry.register(second)
+    assert [listener.plugin for listener in registry.listeners("ddmkit_step_done")] == [first, second]
+
+
+def test_a_component_of_no_installed_package_comes_from_this_program() -> None:
+    assert Registry(Offer(Flat)).package(Flat) == "this program"
+
+
+def test_the_first_party_plugin_is_installed_as_any_other() -> None:
+    registry = Registry()
+    assert registry.broken == {}
+    assert all(registry.package(component).startswith("ddmkit ") for component in registry.components())
+
+
+def test_listing_the_first_party_components_does_not_import_torch() -> None:
+    program = (
+        "import sys, ddmkit; names = ddmkit.Registry().names(ddmkit.Schedule); print(names, 'torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "['cosine', 'linear'] False"

@@ -1,0 +1,257 @@
+"""Whole volumes answered: the same members however they are batched, on the case's own grid."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit import Session, Window
+from ddmkit.randomness import normal
+from ddmkit.sampling import Model, answer_case, condition, denoiser, enlarge, sample_members
+from ddmkit.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from ddmkit import Batch, StepResult
+    from ddmkit.configuration import Configuration
+    from ddmkit.engine import Loss
+    from ddmkit.store import StoredCase
+
+    Configured = Callable[..., Configuration]
+    WriteCases = Callable[..., Path]
+
+SHAPE = (7, 9, 6)
+PADDED = "preprocessing.frame=12,12,9"
+
+
+class FromFunction(Session):
+    """Predicts what a function says, as an engine does: without gradients, in inference mode."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self._function = function
+        self.batches: list[int] = []
+
+    @override
+    def predict(self, inputs: Tensor, times: Tensor) -> Tensor:
+        self.batches.append(len(inputs))
+        with torch.inference_mode():
+            return self._function(inputs, times)
+
+    @override
+    def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
+        raise NotImplementedError
+
+    @override
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    @override
+    def load(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    @override
+    def peak_memory(self) -> int:
+        return 0
+
+
+class Setting(NamedTuple):
+    """A configuration and its cases in the store."""
+
+    configuration: Configuration
+    cases: list[StoredCase]
+
+
+@pytest.fixture
+def setting(configured: Configured, write_cases: WriteCases, tmp_path: Path) -> Callable[..., Setting]:
+    root = write_cases(tmp_path / "data", count=2, shape=SHAPE)
+
+    def make(*options: str) -> Setting:
+        configuration = configured(*options)
+        store = Store(configuration)
+        return Setting(configuration, [store.open(case) for case in configuration.dataset.cases(root)])
+
+    return make
+
+
+def tiny_model(configuration: Configuration) -> Model:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = configuration.backbone.build(configuration.in_channels, configuration.out_channels)
+    return Model(configuration, FromFunction(network))
+
+
+@pytest.mark.parametrize("fresh", [0.0, 0.3])
+def test_members_batched_or_one_by_one_agree(setting: Callable[..., Setting], fresh: float) -> None:
+    """Up to the rounding of a convolution over a batch of another size: 1e-6 of numbers up to 1."""
+    found = []
+    for at_once in (1, 2, 5):
+        configuration, cases = setting(f"sampling.members_at_once={at_once}", f"sampler.fresh={fresh}")
+        model = tiny_model(configuration)
+        found.append(answer_case(model, cases[0], ensemble=5, seed=3))
+        assert isinstance(model.session, FromFunction)
+        assert model.session.batches == [n for n in {1: [1] * 5, 2: [2, 2, 1], 5: [5]}[at_once] for _ in range(3)]
+    for one in found[1:]:
+        assert np.array_equal(found[0].labels, one.labels)
+        assert np.allclose(found[0].mean, one.mean, rtol=0, atol=1e-6)
+        assert np.allclose(found[0].variance, one.variance, rtol=0, atol=1e-6)
+    assert found[0].variance.max() > 1e-4
+
+
+@pytest.mark.parametrize("fresh", [0.0, 0.3])
+def test_a_member_is_its_own_whoever_else_is_sampled(setting: Callable[..., Setting], fresh: float) -> None:
+    configuration, (case, _) = setting(f"sampler.fresh={fresh}")
+    model = tiny_model(configuration)
+    given_to_it = condition(configuration, case.read(Window.whole(case.frame)))
+    together = sample_members(model, given_to_it, case.name, range(1, 4), seed=0)
+    alone = sample_members(model, given_to_it, case.name, range(2, 3), seed=0)
+    assert torch.allclose(together[1:2], alone, rtol=0, atol=1e-6)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+
+
+def test_an_answer_does_not_depend_on_the_order_of_cases(setting: Callable[..., Setting]) -> None:
+    configuration, cases = setting("sampler.fresh=0.3")
+    model = tiny_model(configuration)
+    forwards = [answer_case(model, case, ensemble=2, seed=0) for case in cases]
+    backwards = [answer_case(model, case, ensemble=2, seed=0) for case in reversed(cases)][::-1]
+    for one, other in zip(forwards, backwards, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not np.array_equal(forwards[0].mean, forwards[1].mean)
+
+
+def test_another_seed_gives_other_members(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting()
+    model = tiny_model(configuration)
+    assert not np.allclose(
+        answer_case(model, case, ensemble=1, seed=0).mean, answer_case(model, case, ensemble=1, seed=1).mean, atol=1e-2
+    )
+
+
+def test_a_single_member_has_no_variance(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting()
+    assert not answer_case(tiny_model(configuration), case, ensemble=1, seed=0).variance.any()
+
+
+def perfect(configuration: Configuration, x0: Tensor) -> Session:
+    """Return a session that knows x_0 and answers with what the diffusion asks for."""
+    alphas_bar = configuration.schedule.alphas_bar()
+
+    def know(inputs: Tensor, times: Tensor) -> Tensor:
+        level = float(alphas_bar[int(times[0])])
+        noisy = inputs[:, -1:]
+        eps = (noisy - sqrt(level) * x0) / sqrt(1 - level)
+        match configuration.diffusion.prediction:
+            case "eps":
+                return eps
+            case "x0":
+                return x0.expand_as(noisy).clone()
+            case "v":
+                return sqrt(level) * eps - sqrt(1 - level) * x0
+
+    return FromFunction(know)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("frame", ["preprocessing.frame=null", PADDED])
+def test_a_perfect_denoiser_gives_the_reference_back_on_the_cases_own_grid(
+    setting: Callable[..., Setting], prediction: Literal["eps", "x0", "v"], frame: str
+) -> None:
+    configuration, (case, _) = setting(f"diffusion.prediction={prediction}", frame)
+    x0 = configuration.task.x0(case.read(Window.whole(case.frame)))
+    answer = answer_case(Model(configuration, perfect(configuration, x0)), case, ensemble=2, seed=0)
+    reference = case.labels()
+    assert reference is not None
+    assert answer.labels.shape == SHAPE
+    assert answer.labels.dtype == np.uint8
+    assert np.array_equal(answer.labels, reference > 0)
+    assert answer.mean.shape == answer.variance.shape == (1, *SHAPE)
+    assert np.allclose(answer.mean[0], reference > 0, atol=1e-5)
+    assert np.allclose(answer.variance, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("frame", ["preprocessing.frame=null", PADDED])
+def test_at_half_resolution_every_second_voxel_of_the_reference_comes_back(
+    setting: Callable[..., Setting], frame: str
+) -> None:
+    configuration, (case, _) = setting("patch.name=coarse", frame)
+    x0 = configuration.task.x0(case.read(Window.whole(case.frame, 2)))
+    assert x0.shape[1:] == tuple(-(-side // 2) for side in case.frame)
+    answer = answer_case(Model(configuration, perfect(configuration, x0)), case, ensemble=1, seed=0)
+    whole = configuration.task.x0(case.read(Window.whole(case.frame)))[0].numpy()
+    framed = np.full(case.frame, np.nan, dtype=np.float32)
+    x, y, z = (slice(o, o + n) for o, n in zip(case.offset, case.shape, strict=True))
+    framed[x, y, z] = answer.mean[0]
+    kept = framed[::2, ::2, ::2]
+    inside = np.isfinite(kept)
+    assert np.allclose(kept[inside], whole[::2, ::2, ::2][inside], atol=1e-5)
+    assert answer.labels.shape == SHAPE
+
+
+def test_the_network_is_given_condition_encoding_and_noise_in_this_order(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("sampler.steps=1")
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def look(inputs: Tensor, times: Tensor) -> Tensor:
+        seen.append((inputs.clone(), times))
+        return inputs[:, -1:]
+
+    answer_case(Model(configuration, FromFunction(look)), case, ensemble=1, seed=7)
+    ((inputs, times),) = seen
+    example = case.read(Window.whole(case.frame))
+    assert torch.equal(inputs[0, :2], example.images)
+    assert torch.equal(inputs[0, 2:3], configuration.encoding.encode(example.window))
+    assert torch.equal(inputs[0, 3:], normal((1, *SHAPE), 7, "start", case.name, 0))
+    assert times.tolist() == [50.0]
+    assert (inputs.dtype, times.dtype) == (torch.float32, torch.float32)
+
+
+def test_estimates_are_clipped_to_the_tasks_range(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("diffusion.prediction=x0")
+    given_to_it = condition(configuration, case.read(Window.whole(case.frame)))
+    model = Model(configuration, FromFunction(lambda inputs, _: 5 * inputs[:, -1:]))
+    denoise = denoiser(model, given_to_it, configuration.schedule.alphas_bar(), 2)
+    noisy = normal((2, 1, *SHAPE), 0, "x")
+    assert torch.equal(denoise(noisy, 10), (5 * noisy).clamp(-1, 1))
+
+
+def test_progress_counts_the_calls_of_the_network(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("sampling.members_at_once=2")
+    told: list[tuple[int, int]] = []
+    answer_case(
+        tiny_model(configuration), case, ensemble=3, seed=0, progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(done, 6) for done in range(1, 7)]
+
+
+@given(
+    factor=st.integers(1, 4),
+    coarse=st.tuples(*[st.integers(1, 4)] * 3),
+    cut=st.tuples(*[st.integers(0, 3)] * 3),
+)
+def test_enlarging_keeps_coarse_voxels_in_place_and_is_linear_between(
+    factor: int, coarse: tuple[int, int, int], cut: tuple[int, int, int]
+) -> None:
+    x, y, z = (factor * side - min(less, factor - 1) for side, less in zip(coarse, cut, strict=True))
+    values = normal((2, 3, *coarse), 0, "coarse").double()
+    fine = enlarge(values, factor, (x, y, z))
+    assert fine.shape == (2, 3, x, y, z)
+    assert torch.allclose(fine[..., ::factor, ::factor, ::factor], values)
+    expected = values.numpy()
+    for axis, side in zip((2, 3, 4), (x, y, z), strict=True):
+        places = np.minimum(np.arange(side) / factor, coarse[axis - 2] - 1)
+        low = np.floor(places).astype(int)
+        high = np.minimum(low + 1, coarse[axis - 2] - 1)
+        share = (places - low).reshape([-1 if n == axis else 1 for n in range(5)])
+        expected = expected.take(low, axis) * (1 - share) + expected.take(high, axis) * share
+    assert np.allclose(fine, expected)

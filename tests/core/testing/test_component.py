@@ -1,0 +1,76 @@
+"""What every component owes is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+from pydantic import ConfigDict, Field
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit import Component, Schedule
+
+
+class Geometric(Schedule):
+    """Every step keeps the same share of the signal."""
+
+    name: ClassVar[str] = "geometric"
+    keep: float = Field(default=0.99, gt=0, lt=1, description="Share of the signal's power that a step keeps.")
+
+    @override
+    def alphas_bar(self) -> Tensor:
+        return self.keep ** torch.arange(self.timesteps + 1, dtype=torch.float64)
+
+
+class NoHelp(Geometric):  # noqa: D101 - the mistake under test
+    pass
+
+
+class NoDescription(Geometric):
+    """A setting that nobody explains."""
+
+    secret: int = 1
+
+
+class Spaced(Geometric):
+    """A name that the shell would take apart."""
+
+    name: ClassVar[str] = "two words"
+
+
+class Mutable(Geometric):
+    """Settings that change behind one's back."""
+
+    model_config = ConfigDict(frozen=False)
+
+
+class Lenient(Geometric):
+    """Settings that swallow a misspelling."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Forgetful(Geometric):
+    """A setting that YAML does not bring back."""
+
+    hidden: int = Field(default=1, exclude=True, description="Never written.")
+
+
+@pytest.mark.parametrize(
+    ("component", "sentence"),
+    [
+        (NoHelp, "NoHelp has no docstring"),
+        (NoDescription, r"NoDescription\.secret has no description"),
+        (Spaced, r"Spaced\.name is 'two words'"),
+        (Mutable, "Mutable can be changed"),
+        (Lenient, "Lenient takes a setting it does not have"),
+        (Forgetful(hidden=2), "Forgetful comes back from YAML changed"),
+    ],
+)
+def test_a_component_without_help_or_frozen_settings_is_caught(
+    component: Component | type[Component], sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(component, sentence)

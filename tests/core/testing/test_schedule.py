@@ -1,0 +1,51 @@
+"""What a schedule owes is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit import Schedule
+from ddmkit.testing import check
+
+
+class Geometric(Schedule):
+    """Every step keeps the same share of the signal."""
+
+    name: ClassVar[str] = "geometric"
+    keep: float = Field(default=0.99, gt=0, lt=1, description="Share of the signal's power that a step keeps.")
+
+    @override
+    def alphas_bar(self) -> Tensor:
+        return self.keep ** torch.arange(self.timesteps + 1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("schedule", [Geometric, Geometric(keep=0.9)])
+def test_a_schedule_that_keeps_its_promises_passes(schedule: Schedule | type[Schedule]) -> None:
+    check(schedule)
+
+
+CACHED = Geometric().alphas_bar()
+
+
+@pytest.mark.parametrize(
+    ("alphas_bar", "sentence"),
+    [
+        (lambda self: Geometric.alphas_bar(self)[1:], r"has shape \(1000,\), not \(1001,\)"),
+        (lambda self: Geometric.alphas_bar(self).float(), r"computes in torch\.float32"),
+        (lambda self: Geometric.alphas_bar(self) * 0.99, r"starts at alpha-bar 0\.99"),
+        (lambda self: torch.ones(self.timesteps + 1, dtype=torch.float64), "does not fall strictly"),
+        (lambda self: 1 - torch.linspace(0, 1, self.timesteps + 1, dtype=torch.float64), r"ends at 0\.0"),
+        (lambda self: CACHED[: self.timesteps + 1], "hands out one tensor twice"),
+    ],
+)
+def test_a_broken_schedule_is_caught(
+    alphas_bar: Callable[[Schedule], Tensor], sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(Geometric, sentence, alphas_bar=alphas_bar)

@@ -1,0 +1,206 @@
+"""What a task owes is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit import Example, Task
+from ddmkit.testing import check, check_task
+from ddmkit_plugins.tasks.brats import Brats
+
+
+class Parts(Task):
+    """Tell core from edema, by a channel for each."""
+
+    name: ClassVar[str] = "parts"
+    x0_channels: ClassVar[int] = 2
+
+    @property
+    @override
+    def modalities(self) -> tuple[str, ...]:
+        return ("t1", "flair")
+
+    @property
+    @override
+    def regions(self) -> dict[str, frozenset[str]]:
+        return {"whole": frozenset({"core", "edema"}), "core": frozenset({"core"})}
+
+    @property
+    @override
+    def answers(self) -> dict[int, str]:
+        return {1: "core", 4: "edema"}
+
+    @override
+    def x0(self, example: Example) -> Tensor:
+        assert example.labels is not None
+        return torch.stack([example.labels == example.classes.index(name) for name in ("core", "edema")]).float()
+
+    @override
+    def condition(self, example: Example) -> Tensor:
+        return example.images
+
+    @override
+    def answer(self, mean: Tensor) -> Tensor:
+        core, edema = mean > 0.5
+        return torch.where(core, 1, torch.where(edema, 4, 0)).to(torch.uint8)
+
+
+class Painter(Task):
+    """Make up a FLAIR image to a T1 image; nothing is scored."""
+
+    name: ClassVar[str] = "painter"
+    x0_channels: ClassVar[int] = 1
+
+    @property
+    @override
+    def modalities(self) -> tuple[str, ...]:
+        return ("t1", "flair")
+
+    @property
+    @override
+    def regions(self) -> dict[str, frozenset[str]]:
+        return {}
+
+    @property
+    @override
+    def answers(self) -> dict[int, str]:
+        return {}
+
+    @property
+    @override
+    def condition_channels(self) -> int:
+        return 1
+
+    @override
+    def x0(self, example: Example) -> Tensor:
+        return 2 * example.images[1:] - 1
+
+    @override
+    def condition(self, example: Example) -> Tensor:
+        return example.images[:1]
+
+    @override
+    def answer(self, mean: Tensor) -> Tensor:
+        return (255 * mean[0].clamp(0, 1)).to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "task", [Parts, Painter, Brats, Brats(background=-1), Brats(background=0.25, foreground=0.75, threshold=0.1)]
+)
+def test_a_task_that_keeps_its_promises_passes(task: Task | type[Task]) -> None:
+    check(task)
+
+
+def test_a_task_that_does_not_know_every_name_of_its_regions_can_say_so() -> None:
+    class Synonym(Parts):
+        """The reference may call the core something that this task's x_0 does not know."""
+
+        name: ClassVar[str] = "synonym"
+
+        @property
+        @override
+        def regions(self) -> dict[str, frozenset[str]]:
+            return {"core": frozenset({"core", "necrosis"}), "edema": frozenset({"edema"})}
+
+    with pytest.raises(AssertionError, match="finds the region 'core'"):
+        check_task(Synonym())
+    check_task(Synonym(), classes=["core", "edema"])
+
+
+def constant(value: object) -> property:
+    return property(lambda _self: value)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "sentence"),
+    [
+        ("modalities", (), "has no modalities"),
+        ("modalities", ("t1", "t1"), "reads a modality twice: t1, t1"),
+        ("answers", {0: "core", 1: "edema"}, r"answers with \[0, 1\]"),
+        ("answers", {1: "core", 256: "edema"}, r"answers with \[1, 256\]"),
+        ("answers", {1: "core", 4: "core"}, "has two numbers for one answer"),
+        ("answers", {1: "edema", 4: "cyst"}, "scores the region 'core', but no answer belongs to it"),
+        ("answers", {1: "core", 4: "cyst"}, "answers with 'cyst', which belongs to no region"),
+        ("regions", {"all": frozenset({"background", "core"})}, "counts background to the region 'all'"),
+        ("clip", (0.0, 0.5), r"clips samples to 0 … 0\.5, but its x_0 is 0 … 1"),
+        ("condition_channels", 3, r"condition has shape \(2, 5, 6, 7\) over .* not \(3, 5, 6, 7\)"),
+    ],
+)
+def test_a_task_whose_words_do_not_fit_together_is_caught(
+    attribute: str, value: object, sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(Parts, sentence, **{attribute: constant(value)})
+
+
+def by_number(_self: Parts, example: Example) -> Tensor:
+    assert example.labels is not None
+    return torch.stack([example.labels == 1, example.labels == 2]).float()
+
+
+def overwriting(self: Parts, example: Example) -> Tensor:
+    assert example.labels is not None
+    x0 = Parts.x0(self, example)
+    example.labels.zero_()
+    return x0
+
+
+@pytest.mark.parametrize(
+    ("x0", "sentence"),
+    [
+        (lambda self, example: Parts.x0(self, example)[:1], r"x0 has shape \(1, 5, 6, 7\)"),
+        (lambda self, example: Parts.x0(self, example).double(), r"x0 is torch\.float64, not float32"),
+        (lambda self, example: Parts.x0(self, example) / 0, "x0 holds numbers that are not finite"),
+        (lambda self, example: Parts.x0(self, example) * torch.rand(1), "x0 gives two answers to one example"),
+        (overwriting, "x0 writes into the example it is given"),
+        (by_number, r"finds the region 'core' in the reference's own x_0 with Dice 0 and"),
+    ],
+)
+def test_a_broken_x0_is_caught(x0: Callable[..., Tensor], sentence: str, refuses: Callable[..., None]) -> None:
+    refuses(Parts, sentence, x0=x0)
+
+
+def giving_away(self: Parts, example: Example) -> Tensor:
+    shown = torch.zeros_like(example.images[:1]) if example.labels is None else example.labels[None].float()
+    return torch.cat([Parts.condition(self, example)[:1], shown])
+
+
+def hinting(self: Parts, example: Example) -> Tensor:
+    return Parts.condition(self, example) * (0.5 if example.labels is None else 1)
+
+
+@pytest.mark.parametrize(
+    ("condition", "sentence"),
+    [
+        (lambda _, example: example.images[:, :4], r"condition has shape \(2, 4, 6, 7\)"),
+        (lambda _, example: example.images.mul_(2), "condition writes into the example it is given"),
+        (giving_away, "condition depends on the reference"),
+        (hinting, "condition depends on the reference"),
+    ],
+)
+def test_a_broken_condition_is_caught(
+    condition: Callable[..., Tensor], sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(Parts, sentence, condition=condition)
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({"readout": lambda _, x0: x0[:, :1]}, r"readout turns shape \(2, 2, 5, 6, 7\) into \(2, 1, 5, 6, 7\)"),
+        ({"readout": lambda _, x0: x0 - x0.mean(0)}, "readout mixes the members of an ensemble"),
+        ({"answer": lambda _, mean: mean.to(torch.uint8)}, r"answer has shape \(2, 5, 6, 7\), not \(5, 6, 7\)"),
+        ({"answer": lambda self, mean: Parts.answer(self, mean).long()}, r"answer gives torch\.int64, not uint8"),
+        ({"answer": lambda self, mean: 2 * Parts.answer(self, mean)}, "answers with the number 2, which has no"),
+        ({"answer": lambda self, mean: Parts.answer(self, mean - 1)}, r"with Dice 0 and HD95 10\.5, not with 1 and 0"),
+    ],
+)
+def test_a_broken_way_from_samples_to_an_answer_is_caught(
+    methods: dict[str, Callable[..., Tensor]], sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(Parts, sentence, **methods)

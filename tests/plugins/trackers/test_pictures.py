@@ -1,0 +1,150 @@
+"""Pictures of a run are written, are images, and show what they should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from ddmkit import Registry
+from ddmkit.events import Announcer, Picture, Report, Run, Validation
+from ddmkit.run.folder import RunFolder
+from ddmkit_plugins.trackers import pictures
+from ddmkit_plugins.trackers.drawing import draw_case, draw_curves
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPE = (20, 24, 10)
+REFERENCE, ANSWER = (1, 0.69, 0), (0, 0.65, 1)
+"""Colours of the contours, red, green, blue."""
+MEAN_LOSS, SECOND_REGION = (0.12, 0.47, 0.71), (1, 0.5, 0.05)
+"""The first two colours that matplotlib takes by itself."""
+
+
+def steps(count: int, loss: float = 1.0) -> list[dict[str, Any]]:
+    return [{"kind": "step", "step": step, "loss": loss / step} for step in range(1, count + 1)]
+
+
+def validation(step: int, dice: float) -> dict[str, Any]:
+    summary = {region: {"dice_mean": dice} for region in ("whole", "core")}
+    return {"kind": "validation", "step": step, "summary": summary}
+
+
+def picture(**parts: Any) -> Picture:  # noqa: ANN401 - a picture's
+    reference = np.zeros(SHAPE, dtype=bool)
+    reference[5:12, 6:15, 3:8] = True
+    reference[4:13, 5:16, 6] = True
+    image = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    whole = Picture("case-1", image, reference, np.roll(reference, 2, 0), 0.1 * image, 5, np.eye(4))
+    return whole._replace(**parts)
+
+
+def pixels(path: Path) -> np.ndarray:
+    """Return (height, width, red green blue) of a PNG of a size that can be looked at."""
+    image: np.ndarray = imread(path)[..., :3]
+    assert 300 <= image.shape[0] <= 1500
+    assert 600 <= image.shape[1] <= 2000
+    return image
+
+
+def has(image: np.ndarray, colour: tuple[float, float, float]) -> bool:
+    return bool((np.abs(image - colour).max(axis=-1) < 0.05).sum() > 50)
+
+
+def test_curves_are_drawn_of_steps_and_validations(tmp_path: Path) -> None:
+    draw_curves([*steps(50), validation(25, 0.3), validation(50, 0.6)], tmp_path / "curves.png")
+    draw_curves(steps(50), tmp_path / "steps.png")
+    with_validations, without = pixels(tmp_path / "curves.png"), pixels(tmp_path / "steps.png")
+    assert has(with_validations, MEAN_LOSS)
+    assert has(without, MEAN_LOSS)
+    assert has(with_validations, SECOND_REGION)
+    assert not has(without, SECOND_REGION)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[], steps(1), steps(2), [validation(5, 0.0)]],
+    ids=["none", "1", "2", "no steps"],
+)
+def test_curves_are_drawn_of_little_or_nothing(tmp_path: Path, records: list[dict[str, Any]]) -> None:
+    draw_curves(records, tmp_path / "curves.png")
+    pixels(tmp_path / "curves.png")
+
+
+def test_a_case_shows_reference_and_answer(tmp_path: Path) -> None:
+    draw_case(picture(), tmp_path / "case.png")
+    drawn = pixels(tmp_path / "case.png")
+    assert has(drawn, REFERENCE)
+    assert has(drawn, ANSWER)
+
+
+def test_the_slice_with_most_of_the_reference_is_shown(tmp_path: Path) -> None:
+    whole = picture()
+    draw_case(whole, tmp_path / "a.png")
+    elsewhere = whole.image.copy()
+    elsewhere[:, :, :6] = elsewhere[:, :, 7:].max()
+    draw_case(whole._replace(image=elsewhere), tmp_path / "b.png")
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+    elsewhere[:, :, 6] = 0
+    draw_case(whole._replace(image=elsewhere), tmp_path / "c.png")
+    assert not np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "c.png"))
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_an_answer_of_nothing_or_of_everything_is_drawn_without_contour(
+    tmp_path: Path,
+    value: bool,  # noqa: FBT001 - pytest hands it over by name
+) -> None:
+    answer = np.full(SHAPE, value)
+    draw_case(picture(answer=answer, variance=np.zeros(SHAPE, dtype=np.float32)), tmp_path / "case.png")
+    drawn = pixels(tmp_path / "case.png")
+    assert has(drawn, REFERENCE)
+
+
+def test_a_case_with_nothing_in_it_is_drawn(tmp_path: Path) -> None:
+    nothing = np.zeros(SHAPE, dtype=bool)
+    empty = picture(image=nothing.astype(np.float32), reference=nothing, answer=nothing)
+    draw_case(empty, tmp_path / "case.png")
+    pixels(tmp_path / "case.png")
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 1), (20, 1, 10), (1, 24, 10), (1, 1, 1)])
+def test_volumes_of_one_slice_are_drawn(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    masks = np.zeros(shape, dtype=bool)
+    masks[0, 0, 0] = True
+    image = np.zeros(shape, dtype=np.float32)
+    draw_case(picture(image=image, reference=masks, answer=masks, variance=image), tmp_path / "case.png")
+    pixels(tmp_path / "case.png")
+
+
+def test_voxels_that_are_no_cubes_are_shown_in_their_proportions(tmp_path: Path) -> None:
+    white = np.ones((20, 20, 3), dtype=np.float32)
+    draw_case(
+        picture(image=-white, reference=white > 1, answer=white > 1, affine=np.diag([1.0, 3, 1, 1])),
+        tmp_path / "case.png",
+    )
+    black = np.argwhere(pixels(tmp_path / "case.png")[25:, :400].max(axis=-1) < 0.05)
+    height, width = np.ptp(black, axis=0)
+    assert height / width == pytest.approx(3, rel=0.05)
+
+
+def test_a_run_draws_its_curves_when_it_validates_and_its_case_when_it_ends(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for record in [*steps(5), validation(5, 0.5)]:
+        folder.append_metrics(record)
+    announcer = Announcer(Registry(pictures), Run(tmp_path, None, 0))  # type: ignore[arg-type]  # no configuration is looked at
+    announcer.tell("ddmkit_validated", validation=Validation(5, "test", [], {}, 1.0, best=False))
+    assert not folder.pictures.exists()
+    announcer.tell("ddmkit_validated", validation=Validation(5, "validation", [], {}, 1.0, best=True))
+    assert [path.name for path in folder.pictures.iterdir()] == ["curves.png"]
+    announcer.tell("ddmkit_run_ended", report=Report("completed", 5, 5, None, picture()))
+    assert sorted(path.name for path in folder.pictures.iterdir()) == ["case-1.png", "curves.png"]
+
+
+def test_a_run_that_failed_before_its_first_step_still_has_a_picture(tmp_path: Path) -> None:
+    announcer = Announcer(Registry(pictures), Run(tmp_path, None, 0))  # type: ignore[arg-type]  # as above
+    announcer.tell("ddmkit_run_ended", report=Report("failed", 0))
+    assert [path.name for path in RunFolder(tmp_path).pictures.iterdir()] == ["curves.png"]
