@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,10 +150,11 @@ def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *,
     bars = Bars()
     with bars.live():
         if configuration.data is None:
-            say(f"No --data is given: using the {configuration.dataset.name} data set.")
+            about = (inspect.getdoc(configuration.dataset) or "").partition("\n")[0]
+            say(f"No --data is given: using the data set {configuration.dataset.name!r}. {about}")
         data = configuration.dataset.prepare(configuration.data, bars.show)
         configuration = configuration.model_copy(update={"data": data.absolute()})
-        plan = make_plan(configuration, data)
+        plan = make_plan(configuration, data, folder.split() if resume else None)
         if dry_run:
             out.print(_plan_table(configuration, plan))
             out.print(write_tree(configuration.tree()), markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -254,3 +255,18 @@ def test_a_full_disk_ends_in_one_sentence_and_whole_checkpoints(tmp_path: Path) 
 
 def test_an_engines_missing_device_is_said(ddmkit: Run) -> None:
     refused(ddmkit(*tiny_job("run"), "-oengine.device=cuda:99"), 1, "cuda:99", "engine.device=cpu")
+
+
+def test_cases_that_came_since_change_nothing_in_a_run_that_goes_on(tmp_path: Path, ddmkit: Run) -> None:
+    data = ["--data", "data", *[option for option in TINY if "dataset." not in option]]
+    assert ddmkit("phantom", "data", "--cases", "8", "--shape", "24,24,16").returncode == 0
+    assert ddmkit("train", *data, "--run", "whole").returncode == 0
+    assert ddmkit("train", *data, "--run", "grown", "-otraining.steps=3").returncode == 0
+    assert ddmkit("phantom", "data", "--cases", "12", "--shape", "24,24,16").returncode == 0
+    result = ddmkit("train", "--resume", "grown", "--steps", "6")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "grown/split.json").read_text()) == json.loads(
+        (tmp_path / "whole/split.json").read_text()
+    )
+    shutil.rmtree(tmp_path / "data/BraTS20_Training_001")
+    refused(ddmkit("train", "--resume", "grown", "--steps", "9"), 1, "BraTS20_Training_001", "put it back")

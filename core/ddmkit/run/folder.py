@@ -83,6 +83,19 @@ class RunFolder:
         """Write which case is in which split."""
         write_text(self.path / "split.json", json.dumps(split, indent=2) + "\n")
 
+    def split(self) -> dict[str, list[str]]:
+        """Read which case is in which split.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        path = self.path / "split.json"
+        try:
+            return {part: list(map(str, names)) for part, names in json.loads(path.read_text("utf-8")).items()}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            msg = f"Cannot read {path}, which says what the run was trained on: {error}."
+            raise CheckpointError(msg) from error
+
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to `metrics.jsonl`.
 

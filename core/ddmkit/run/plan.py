@@ -13,7 +13,7 @@ from ddmkit.volume import read_header
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from ddmkit.configuration import Configuration
@@ -43,15 +43,20 @@ class Plan(NamedTuple):
     parameters: int
 
 
-def make_plan(configuration: Configuration, data: Path) -> Plan:
+def make_plan(configuration: Configuration, data: Path, split: Mapping[str, list[str]] | None = None) -> Plan:
     """Look at the data and the network without loading either.
 
+    Args:
+        configuration: of the run.
+        data: the folder of the cases.
+        split: the names in each split, of a run that goes on: cases that came to the folder since change nothing.
+
     Raises:
-        DataError: there are no cases, or too few to train on.
+        DataError: there are no cases, or one of the split is gone.
         ConfigurationError: the shares of the split or the windows of a batch cannot be.
     """
     labelled, unlabelled = labelled_cases(configuration.dataset, data)
-    splits = split_cases(labelled, configuration)
+    splits = split_cases(labelled, configuration) if split is None else _chosen(labelled, split, data)
     shapes = _shapes(labelled, configuration.task.modalities[0])
     _check_windows(configuration, shapes)
     usual = next(iter(shapes))
@@ -124,6 +129,15 @@ def split_cases(cases: list[Case], configuration: Configuration) -> dict[str, li
         "test": order[train + validation :],
     }
     return {name: [cases[index] for index in sorted(part)] for name, part in parts.items()}
+
+
+def _chosen(cases: list[Case], split: Mapping[str, list[str]], data: Path) -> dict[str, list[Case]]:
+    named = {case.name: case for case in cases}
+    gone = [name for names in split.values() for name in names if name not in named]
+    if gone:
+        msg = f"The run was split with the case {gone[0]}, which is not under {data} any more: put it back."
+        raise DataError(msg)
+    return {part: [named[name] for name in names] for part, names in split.items()}
 
 
 def count_parameters(configuration: Configuration) -> int:

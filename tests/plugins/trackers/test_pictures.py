@@ -111,7 +111,7 @@ def test_a_case_with_nothing_in_it_is_drawn(tmp_path: Path) -> None:
     pixels(tmp_path / "case.png")
 
 
-@pytest.mark.parametrize("shape", [(20, 24, 1), (20, 1, 10), (1, 24, 10), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(20, 24, 1), (1, 24, 10), (1, 1, 1)])
 def test_volumes_of_one_slice_are_drawn(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     masks = np.zeros(shape, dtype=bool)
     masks[0, 0, 0] = True
