@@ -48,6 +48,15 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_beside_it(tmp_path:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_whoever_reads_the_old_file_reads_it_to_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with target.open(encoding="utf-8") as reader:
+        write_text(target, "new and longer")
+        assert reader.read() == "old"
+    assert target.read_text(encoding="utf-8") == "new and longer"
+
+
 def test_a_block_that_raises_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(FailureError), whole_file(tmp_path / "a.txt") as temporary:
         write_half(temporary)

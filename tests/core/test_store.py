@@ -242,6 +242,14 @@ def test_an_edited_file_is_never_served_stale(configured: Configured, case: Case
     assert torch.equal(before.labels, after.labels) == (edited == "t1")
 
 
+def test_a_file_written_again_in_the_same_size_is_never_served_stale(configured: Configured, case: Case) -> None:
+    first = Store(configured()).open(case)
+    path = case.images["flair"]
+    written = path.stat().st_mtime_ns
+    os.utime(path, ns=(written, written + 1))
+    assert Store(configured()).open(case).path != first.path
+
+
 @pytest.mark.parametrize("keep", [0, 100, 3000])
 def test_a_store_file_cut_short_is_built_anew(configured: Configured, case: Case, keep: int) -> None:
     first = Store(configured()).open(case)

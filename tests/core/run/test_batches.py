@@ -149,6 +149,12 @@ def test_times_are_whole_and_cover_1_to_t_evenly(make: Make) -> None:
     assert max(abs(count - 100) for count in counts.values()) < 44
 
 
+def test_examples_of_a_batch_have_times_and_noise_of_their_own(make: Make) -> None:
+    steps = [make("training.batch_size=2").step(step)[0] for step in range(1, 6)]
+    assert any(len(set(batch.times.tolist())) == 2 for batch in steps)
+    assert not any(torch.equal(*batch.target) for batch in steps)
+
+
 def test_another_patch_strategy_draws_the_same_noise_and_times(make: Make) -> None:
     roaming, standing = make("patch.name=box"), make("patch.name=corner")
     moved = 0
