@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
-from ddmkit.errors import DdmkitError
+from ddmkit.errors import DdmkitError, InterruptedRunError
 from ddmkit_cli import check, evaluate, phantom, plugins, sample, train
-from ddmkit_cli.console import log_to_stderr, problem
+from ddmkit_cli.console import command, log_to_stderr, problem
+
+
+class _Commands(TyperGroup):
+    """Answers Ctrl-C, for which Typer would end without a word."""
+
+    @override
+    def invoke(self, ctx: Any) -> Any:  # Typer takes its type from click, or from a copy of its own
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort) as error:
+            msg = f"Stopped; what was finished is kept. Go on with: {command(*sys.argv[1:])}"
+            raise InterruptedRunError(msg) from error
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
-from rich.table import Table
 
 from ddmkit_cli.console import bars, out
+from ddmkit_cli.tables import table_of
 
 if TYPE_CHECKING:
     from ddmkit import Case, Dataset
 
+_Row: TypeAlias = tuple[str, str, str, str, str]
+_HEADINGS = ("case", "shape", "spacing [mm]", "labels (voxels)", "what is wrong")
 EXAMPLES = "Example: [bold]ddmkit check BraTS2020/[/bold]"
 
 
@@ -26,24 +28,25 @@ def check(
     from ddmkit.run.plan import find_cases
 
     layout = make(Registry().get(Dataset, dataset), "dataset", {})
-    cases = find_cases(layout, path)
-    table = Table(title=f"{len(cases)} cases under {path}", title_justify="left")
-    for heading in ("case", "shape", "spacing [mm]", "labels (voxels)", "what is wrong"):
-        table.add_column(heading)
-    wrong = 0
+    cases, broken = layout.survey(path)
+    if not broken:
+        cases = find_cases(layout, path)  # says what was looked for if there are none
+    rows: list[_Row] = [(name, "", "", "", reason) for name, reason in broken.items()]
+    total = len(cases) + len(broken)
     with bars() as progress:
-        for number, case in enumerate(cases, start=1):
-            row = _row(case, layout)
-            wrong += bool(row[-1])
-            table.add_row(*row)
-            progress("cases read", number, len(cases))
+        for number, case in enumerate(cases, start=len(broken) + 1):
+            rows.append(_row(case, layout))
+            progress("cases read", number, total)
+    table = table_of(f"{total} cases under {path}", *_HEADINGS)
+    for row in sorted(rows):
+        table.add_row(*row)
     out.print(table)
-    if wrong:
-        msg = f"{wrong} of {len(cases)} cases cannot be used as they are; the table says why."
+    if wrong := sum(1 for row in rows if row[-1]):
+        msg = f"{wrong} of {total} cases cannot be used as they are; the table says why."
         raise DataError(msg)
 
 
-def _row(case: Case, dataset: Dataset) -> tuple[str, str, str, str, str]:
+def _row(case: Case, dataset: Dataset) -> _Row:
     import numpy as np
 
     from ddmkit import DataError

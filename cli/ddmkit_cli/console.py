@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,8 +22,9 @@ _PLAIN_WIDTH = 120
 _PLAIN_INTERVAL = 5.0
 """Seconds between two plain lines about the same work."""
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# What is printed names paths and cases, and those may look like markup or like an emoji's code.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 for _console in (out, err):
     if not _console.is_terminal:
         _console.width = _PLAIN_WIDTH
@@ -30,12 +32,27 @@ for _console in (out, err):
 
 def problem(sentence: str) -> None:
     """Say what went wrong."""
-    err.print(f"[red]error:[/red] {escape(sentence)}", soft_wrap=True)
+    err.print(Text("error:", "red"), Text(sentence), soft_wrap=True)
 
 
 def say(sentence: str) -> None:
     """Say something that is no result, on stderr."""
-    err.print(escape(sentence), soft_wrap=True)
+    err.print(sentence, soft_wrap=True)
+
+
+def result(sentence: str) -> None:
+    """Print a line of a result, never broken, so that a path in it can be copied."""
+    out.print(sentence, soft_wrap=True)
+
+
+def propose(*arguments: object) -> None:
+    """Print the ddmkit command to type next, quoted for a shell."""
+    result(f"Next: {command(*arguments)}")
+
+
+def command(*arguments: object) -> str:
+    """Return a ddmkit command as it is typed in a shell."""
+    return shlex.join(["ddmkit", *map(str, arguments)])
 
 
 def log_to_stderr() -> None:
@@ -63,8 +80,9 @@ class Bars:
     """Work in progress: bars in a terminal, now and then a line elsewhere."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=err, transient=True)
+        what, note = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[note]}"))
+        columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
+        self._progress = Progress(*columns, console=err, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._spoken: dict[str, float] = {}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ddmkit_cli.console import bars, out
+from ddmkit_cli.console import bars, propose, result
 
 EXAMPLES = "Example: [bold]ddmkit phantom phantoms/ --cases 20 --shape 120,120,80 --seed 1[/bold]"
 
@@ -31,5 +31,5 @@ def phantom(
     asked = make(Phantom, "phantom", {"count": cases, "shape": sides, "seed": seed})
     with bars() as progress:
         write_phantoms(folder, asked.count, asked.shape, asked.seed, progress)
-    out.print(f"{cases} cases in {folder}", soft_wrap=True)
-    out.print(f"Next: ddmkit train --data {folder}", soft_wrap=True)
+    result(f"{cases} cases in {folder}")
+    propose("train", "--data", folder)

@@ -6,14 +6,16 @@ import inspect
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
-from ddmkit_cli.console import out, say
+from ddmkit_cli.console import out, result, say
+from ddmkit_cli.tables import table_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ddmkit import Component
+    from rich.table import Table
+
     from ddmkit.component import Settings
 
 app = typer.Typer(no_args_is_help=True, help="What is installed, and its settings.")
@@ -21,17 +23,18 @@ app = typer.Typer(no_args_is_help=True, help="What is installed, and its setting
 
 @app.command("list", epilog="Example: [bold]ddmkit plugins list[/bold]")
 def list_plugins() -> None:
-    """List every component and preset, and the package it came from."""
+    """List every component with the package it came from, the presets, and the sections of a configuration."""
     from ddmkit import Registry
+    from ddmkit.configuration import Configuration
 
     registry = Registry()
-    table = Table()
-    for heading in ("kind", "name", "what it is", "package"):
-        table.add_column(heading)
+    table = table_of("", "kind", "name", "what it is", "package")
     for component in registry.components():
         table.add_row(component.kind, component.name, _summary(component), registry.package(component))
     for name, path in registry.presets().items():
         table.add_row("preset", name, _first_comment(path), "")
+    for name, section in Configuration.SECTIONS.items():
+        table.add_row("section", name, _summary(section), "")
     out.print(table)
     for plugin, error in registry.broken.items():
         say(f"The plugin {plugin} failed to load: {type(error).__name__}: {error}")
@@ -47,14 +50,14 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
     found = [component for component in registry.components() if component.name == name]
     presets = registry.presets()
     for component in found:
-        out.print(
-            f"[bold]{component.kind} {component.name}[/bold]  ({component.__module__}, {registry.package(component)})"
-        )
-        out.print(inspect.getdoc(component) or "", markup=False)
+        origin = f"  ({component.__module__}, {registry.package(component)})"
+        out.print(Text(f"{component.kind} {component.name}", "bold"), origin, sep="")
+        out.print(inspect.getdoc(component) or "")
         out.print(_settings(component.kind, component))
     if name in presets:
-        out.print(presets[name].read_text(encoding="utf-8"), markup=False)
+        result(presets[name].read_text(encoding="utf-8"))
     if name in Configuration.SECTIONS:
+        out.print(inspect.getdoc(Configuration.SECTIONS[name]) or "")
         out.print(_settings(name, Configuration.SECTIONS[name]))
     if not found and name not in presets and name not in Configuration.SECTIONS:
         names = [component.name for component in registry.components()] + [*presets, *Configuration.SECTIONS]
@@ -63,17 +66,15 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
 
 
 def _settings(prefix: str, settings: type[Settings]) -> Table:
-    table = Table()
-    for heading in ("setting", "type", "default", "what it does"):
-        table.add_column(heading)
+    table = table_of("", "setting", "type", "default", "what it does")
     schema = settings.model_json_schema()
     for name, facts in schema.get("properties", {}).items():
         table.add_row(f"{prefix}.{name}", _type(facts), str(facts.get("default", "")), facts.get("description", ""))
     return table
 
 
-def _summary(component: type[Component]) -> str:
-    return (inspect.getdoc(component) or "").partition("\n")[0]
+def _summary(settings: type[Settings]) -> str:
+    return (inspect.getdoc(settings) or "").partition("\n")[0]
 
 
 def _first_comment(path: Path) -> str:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import time
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddmkit_cli.console import bars, out
+from ddmkit_cli.console import bars, propose, result, say
+from ddmkit_cli.options import refuse_fixed
 
 if TYPE_CHECKING:
     from ddmkit import Case, Registry
     from ddmkit.configuration import Configuration
+    from ddmkit.run.folder import RunFolder
     from ddmkit.sampling import Answer
 
 EXAMPLES = (
-    "Examples: [bold]ddmkit sample runs/mine --input BraTS2020/ --out answers/[/bold] · "
+    "Examples: [bold]ddmkit sample runs/mine --input BraTS2020/ --split test --out answers/[/bold] · "
     "[bold]ddmkit sample runs/mine --input BraTS2020/ --cases BraTS20_Training_003 --ensemble 15 --steps 20 "
     "--out answers/[/bold] · [bold]-o sampler.eta=1 -o engine.precision=bfloat16[/bold]"
 )
 _FREE = ("sampler", "sampling", "engine")
+
+
+class Split(StrEnum):
+    """Which part of a run's cases."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
 
 
 def sample(
@@ -33,9 +44,15 @@ def sample(
     ensemble: Annotated[int | None, typer.Option(help="Members per case. [default: the run's]", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the starting noise. [default: the run's]", min=0)] = None,
     cases: Annotated[str | None, typer.Option(help="Only these cases: a,b,c.", metavar="A,B")] = None,
+    split: Annotated[Split | None, typer.Option(help="Only the cases of this split of the run.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
     option: Annotated[
-        list[str] | None, typer.Option("-o", metavar="KIND.FIELD=VALUE", help=f"Settings of {', '.join(_FREE)}.")
+        list[str] | None,
+        typer.Option(
+            "-o",
+            metavar="KIND.FIELD=VALUE",
+            help=f"Settings of {', '.join(_FREE)}; see ddmkit plugins show. Repeatable.",
+        ),
     ] = None,
 ) -> None:
     """Answer whole volumes with a trained model.
@@ -43,20 +60,28 @@ def sample(
     For each case CASE_seg (the answer), CASE_mean and CASE_var (mean and variance of the ensemble) are written on
     the input's own grid, and sample.json says how they were made.
     """
-    from ddmkit import Registry
+    from ddmkit import ConfigurationError, Registry
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.plan import find_cases
     from ddmkit.run.trainer import open_session
     from ddmkit.sampling import Model, answer_case
     from ddmkit.store import Store
 
+    if cases is not None and split is not None:
+        msg = f"--cases {cases} and --split {split} both say which cases; leave out one of them."
+        raise ConfigurationError(msg)
     registry = Registry()
     folder = RunFolder(run)
     options = [*(option or []), *([] if steps is None else [f"sampler.steps={steps}"])]
     options += [] if ensemble is None else [f"sampling.ensemble={ensemble}"]
     configuration = _with_options(registry, folder.configuration(registry), options)
     seed = configuration.seed if seed is None else seed
-    chosen = _chosen(find_cases(configuration.dataset, source), cases, source)
+    splits = _splits(folder, needed=split is not None)
+    there = find_cases(configuration.dataset, source)
+    if split is not None:
+        chosen = _chosen(there, _of_split(folder, splits, split), f"--split {split}", source)
+    else:
+        chosen = there if cases is None else _chosen(there, cases.split(","), "--cases", source)
     weights = folder.find_checkpoint(checkpoint)
     model = Model(configuration, open_session(configuration, weights))
     store = Store(configuration)
@@ -66,42 +91,64 @@ def sample(
             started = time.perf_counter()
             answer = answer_case(
                 model,
-                store.open(case),
+                store.open(case._replace(labels=None)),  # a reference is not needed, so it need not be readable
                 ensemble=configuration.sampling.ensemble,
                 seed=seed,
                 progress=partial(progress, case.name),
             )
             _write(out_folder, case, answer, configuration.task.modalities[0])
             seconds = time.perf_counter() - started
-            record["cases"][case.name] = {"seconds": round(seconds, 2), "voxels": int((answer.labels > 0).sum())}
+            voxels = int((answer.labels > 0).sum())
+            record["cases"][case.name] = {
+                "seconds": round(seconds, 2),
+                "voxels": voxels,
+                "split": splits.get(case.name),
+            }
             record["peak_memory"] = model.session.peak_memory()
             _write_record(out_folder, record)
-            out.print(f"{case.name}: {record['cases'][case.name]['voxels']} voxels, {seconds:.1f} s")
-    out.print(f"Next: ddmkit evaluate {out_folder} --reference {source}", soft_wrap=True)
+            result(f"{case.name}: {voxels} voxels, {seconds:.1f} s")
+    propose("evaluate", out_folder, "--reference", source)
 
 
 def _with_options(registry: Registry, configuration: Configuration, options: list[str]) -> Configuration:
-    from ddmkit import ConfigurationError
     from ddmkit.assembly import assemble
 
-    for given in options:
-        if given.partition(".")[0] not in _FREE:
-            msg = f"-o {given} does not fit a trained network; in sampling only {', '.join(_FREE)} may change."
-            raise ConfigurationError(msg)
+    refuse_fixed(options, _FREE, "does not fit a trained network")
     return assemble(registry, base=[configuration.tree()], options=options)
 
 
-def _chosen(cases: list[Case], names: str | None, source: Path) -> list[Case]:
+def _splits(folder: RunFolder, *, needed: bool) -> dict[str, str]:
+    """Return which split of the run each of its cases is in."""
+    from ddmkit import CheckpointError
+
+    try:
+        return {name: split for split, names in folder.split().items() for name in names}
+    except CheckpointError as error:
+        if needed:
+            raise
+        say(f"{error} sample.json will not say so either.")
+        return {}
+
+
+def _of_split(folder: RunFolder, splits: dict[str, str], split: Split) -> list[str]:
     from ddmkit import ConfigurationError
 
-    if names is None:
-        return cases
+    names = [name for name, part in splits.items() if part == split]
+    if not names:
+        msg = f"The run {folder.path} has no {split} cases; it has {', '.join(sorted(set(splits.values())))} cases."
+        raise ConfigurationError(msg)
+    return names
+
+
+def _chosen(cases: list[Case], names: list[str], flag: str, source: Path) -> list[Case]:
+    from ddmkit import ConfigurationError
+
     known = {case.name: case for case in cases}
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = [name.strip() for name in names if name.strip()]
     for name in wanted:
         if name not in known:
             some = ", ".join(list(known)[:5])
-            msg = f"--cases names {name!r}, which is not under {source}; the first there are {some}."
+            msg = f"{flag} names {name!r}, which is not under {source}; the first there are {some}."
             raise ConfigurationError(msg)
     return [known[name] for name in wanted]
 

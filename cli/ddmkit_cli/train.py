@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddmkit_cli.console import Bars, out, say, size
+from ddmkit_cli.console import Bars, command, out, propose, result, say, size
+from ddmkit_cli.options import refuse_fixed
 from ddmkit_cli.tables import fact_table, score_table
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ EXAMPLES = (
     "[bold]ddmkit train --resume runs/quick-20260101-120000[/bold]"
 )
 _DEFAULT_PRESET = "quick"
+_SCORED = {
+    "test": "Test cases, never seen in training",
+    "validation": "Validation cases, which chose the checkpoint",
+}
 _FREE_ON_RESUME = ("training", "validation", "sampling", "sampler", "engine")
 
 
@@ -35,7 +40,10 @@ def train(
         Path | None, typer.Option(help="Start from this configuration file, such as a run's config.yaml.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="What is asked of a volume.", metavar="T")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the cases. [default: synthetic phantoms]")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the cases; with --resume, where it is now. [default: synthetic phantoms]"),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Layout of that folder.", metavar="D")] = None,
     backbone: Annotated[str | None, typer.Option(help="The network.", metavar="B")] = None,
     schedule: Annotated[str | None, typer.Option(help="The noise schedule.", metavar="S")] = None,
@@ -49,7 +57,11 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run from its last checkpoint.")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="KIND.FIELD=VALUE", help="Any setting; see ddmkit plugins show. Repeatable."),
+        typer.Option(
+            "-o",
+            metavar="KIND.FIELD=VALUE",
+            help="Any setting; ddmkit plugins list names components and sections, show NAME settings. Repeatable.",
+        ),
     ] = None,
     *,
     dry_run: Annotated[
@@ -78,9 +90,9 @@ def train(
     options = [*(option or []), *([] if steps is None else [f"training.steps={steps}"])]
     registry = Registry()
     if resume is not None:
-        _refuse_on_resume({"--preset": preset, "--config": config, "--data": data, "--run": run, "--seed": seed}, names)
+        _refuse_on_resume({"--preset": preset, "--config": config, "--run": run, "--seed": seed}, names)
         folder = RunFolder(resume)
-        configuration = _resumed(registry, folder, options)
+        configuration = _resumed(registry, folder, data, options)
     else:
         if preset is None and config is None:
             preset = _DEFAULT_PRESET
@@ -119,17 +131,13 @@ def _dataset_of(base: list[dict[str, Any]]) -> str:
     return str(dataset.get("name") if isinstance(dataset, dict) else dataset)
 
 
-def _resumed(registry: Registry, folder: RunFolder, options: list[str]) -> Configuration:
-    from ddmkit import ConfigurationError
+def _resumed(registry: Registry, folder: RunFolder, data: Path | None, options: list[str]) -> Configuration:
     from ddmkit.assembly import assemble
 
     before = folder.configuration(registry)
-    for given in options:
-        if given.partition(".")[0] not in _FREE_ON_RESUME:
-            msg = f"-o {given} would make another run; on --resume only {', '.join(_FREE_ON_RESUME)} may change."
-            raise ConfigurationError(msg)
-    folder.find_checkpoint("last")
-    return assemble(registry, base=[before.tree()], options=options)
+    refuse_fixed(options, _FREE_ON_RESUME, "would make another run")
+    moved = {} if data is None else {"data": data.absolute()}
+    return assemble(registry, base=[before.tree(), moved], options=options)
 
 
 def _refuse_on_resume(flags: dict[str, object], names: dict[str, str]) -> None:
@@ -142,73 +150,106 @@ def _refuse_on_resume(flags: dict[str, object], names: dict[str, str]) -> None:
 
 
 def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, dry_run: bool) -> None:
-    from ddmkit.assembly import write_tree
     from ddmkit.run.plan import make_plan
-    from ddmkit.run.trainer import train as train_run
-    from ddmkit_cli.display import Display
 
+    if configuration.data is None:
+        about = (inspect.getdoc(configuration.dataset) or "").partition("\n")[0]
+        say(f"No --data is given: using the data set {configuration.dataset.name!r}. {about}")
+    if dry_run:
+        _print_plan(configuration, folder.split() if resume else None)
+        return
+    if not resume:
+        folder.refuse_if_used()
     bars = Bars()
     with bars.live():
-        if configuration.data is None:
-            about = (inspect.getdoc(configuration.dataset) or "").partition("\n")[0]
-            say(f"No --data is given: using the data set {configuration.dataset.name!r}. {about}")
         data = configuration.dataset.prepare(configuration.data, bars.show)
         configuration = configuration.model_copy(update={"data": data.absolute()})
         plan = make_plan(configuration, data, folder.split() if resume else None)
-        if dry_run:
-            out.print(_plan_table(configuration, plan))
-            out.print(write_tree(configuration.tree()), markup=False)
-            return
-        if not resume:
-            folder.create(configuration)
-            folder.write_split({split: [case.name for case in cases] for split, cases in plan.splits.items()})
-        else:
-            folder.write_configuration(configuration)
         say(_plan_line(configuration, plan, folder))
-        registry.register(Display(bars))
-        report = train_run(registry, configuration, plan, folder, resume=resume, progress=bars.show)
+        report = _trained(registry, configuration, plan, folder, bars, resume=resume)
     _print_report(report, plan, folder)
 
 
-def _plan_line(configuration: Configuration, plan: Plan, folder: RunFolder) -> str:
-    window, frame = ("×".join(map(str, shape)) for shape in (plan.window, plan.frame))
-    return (
-        f"{len(plan.splits['train'])} cases to train on, {configuration.backbone.name} with {plan.parameters:,} "
-        f"parameters, windows of {window} in {frame}, {configuration.training.steps} steps. Run: {folder.path}"
-    )
+def _trained(
+    registry: Registry, configuration: Configuration, plan: Plan, folder: RunFolder, bars: Bars, *, resume: bool
+) -> Report:
+    from ddmkit import InterruptedRunError
+    from ddmkit.run.trainer import train as train_run
+    from ddmkit_cli.display import Display
+
+    registry.register(Display(bars))
+    try:
+        return train_run(registry, configuration, plan, folder, resume=resume, progress=bars.show)
+    except KeyboardInterrupt as error:
+        if not folder.configuration_file.is_file():
+            raise
+        msg = f"Stopped; what was saved is kept. Go on with: {command('train', '--resume', folder.path)}"
+        raise InterruptedRunError(msg) from error
 
 
-def _plan_table(configuration: Configuration, plan: Plan) -> object:
-    def sides(shape: tuple[int, ...]) -> str:
-        return "×".join(map(str, shape))
+def _print_plan(configuration: Configuration, split: dict[str, list[str]] | None) -> None:
+    from ddmkit.assembly import write_tree
+    from ddmkit.run.plan import make_plan
+
+    data = configuration.dataset.ready(configuration.data)
+    if data is None:
+        facts = {"cases": "made when the run starts"}
+    else:
+        configuration = configuration.model_copy(update={"data": data.absolute()})
+        facts = _facts_of_cases(make_plan(configuration, data, split))
+    out.print(fact_table("Plan (nothing is trained)", {**facts, **_facts_of_network(configuration)}))
+    result(write_tree(configuration.tree()))
+
+
+def _facts_of_cases(plan: Plan) -> dict[str, str]:
+    shapes = ", ".join(f"{_sides(shape)} ({count} cases)" for shape, count in plan.shapes.items())
+    return {
+        "data": str(plan.data),
+        "cases": ", ".join(f"{split} {len(cases)}" for split, cases in plan.splits.items()) + _left_out(plan),
+        "shapes": shapes,
+        "frame": _sides(plan.frame),
+        "window": _sides(plan.window) + (f" at 1/{plan.factor} resolution" if plan.factor > 1 else ""),
+    }
+
+
+def _facts_of_network(configuration: Configuration) -> dict[str, str]:
+    from ddmkit.run.plan import count_parameters
 
     backbone, training, sampler = configuration.backbone, configuration.training, configuration.sampler
-    shapes = ", ".join(f"{sides(shape)} ({count} cases)" for shape, count in plan.shapes.items())
+    parameters = count_parameters(configuration)
     channels = (
-        f"{plan.in_channels} in (condition {configuration.task.condition_channels}, encoding "
-        f"{configuration.encoding.channels}, x_t {configuration.task.x0_channels}), {plan.out_channels} out"
+        f"{configuration.in_channels} in (condition {configuration.task.condition_channels}, encoding "
+        f"{configuration.encoding.channels}, x_t {configuration.task.x0_channels}), {configuration.out_channels} out"
     )
-    facts = {
-        "data": str(plan.data),
-        "cases": ", ".join(f"{split} {len(cases)}" for split, cases in plan.splits.items())
-        + (f" ({plan.unlabelled} without reference left out)" if plan.unlabelled else ""),
-        "shapes": shapes,
-        "frame": sides(plan.frame),
-        "window": sides(plan.window) + (f" at 1/{plan.factor} resolution" if plan.factor > 1 else ""),
-        "backbone": f"{backbone.name}, {plan.parameters:,} parameters ({size(4 * plan.parameters)} in float32)",
+    return {
+        "backbone": f"{backbone.name}, {parameters:,} parameters ({size(4 * parameters)} in float32)",
         "channels": channels,
         "training": f"{training.steps} steps of {training.batch_size}, seed {configuration.seed}",
         "sampling": f"{sampler.name}, {sampler.steps} steps of {configuration.schedule.timesteps}",
     }
-    return fact_table("Plan (nothing is trained)", facts)
+
+
+def _plan_line(configuration: Configuration, plan: Plan, folder: RunFolder) -> str:
+    return (
+        f"{len(plan.splits['train'])} cases to train on{_left_out(plan)}, {configuration.backbone.name} with "
+        f"{plan.parameters:,} parameters, windows of {_sides(plan.window)} in {_sides(plan.frame)}, "
+        f"{configuration.training.steps} steps. Run: {folder.path}"
+    )
+
+
+def _left_out(plan: Plan) -> str:
+    return f" ({plan.unlabelled} without reference left out)" if plan.unlabelled else ""
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _print_report(report: Report, plan: Plan, folder: RunFolder) -> None:
     if report.final is not None:
-        title = f"Cases never seen in training, checkpoint of step {report.best_step}"
+        title = f"{_SCORED[report.final.split]}; checkpoint of step {report.best_step}"
         out.print(score_table(title, report.final.scores, report.final.summary))
-    out.print(f"Pictures: {folder.pictures}", soft_wrap=True)
+    result(f"Pictures: {folder.pictures}")
     unseen = plan.splits["test"] or plan.splits["validation"]
     cases = ",".join(case.name for case in unseen[:3])
-    command = f"ddmkit sample {folder.path} --input {plan.data} --cases {cases} --ensemble 5 --out answers"
-    out.print(f"Next: {command}", soft_wrap=True)
+    propose("sample", folder.path, "--input", plan.data, "--cases", cases, "--ensemble", 5, "--out", "answers")

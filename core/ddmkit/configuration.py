@@ -151,8 +151,12 @@ class Configuration(Settings):
 
     def frame_of(self, shape: Shape) -> Shape:
         """Return the shape that a volume of `shape` is padded to: it holds the frame asked for and a window."""
-        padded = _enclosing(shape, self.preprocessing.frame or shape)
+        padded = self.padded(shape)
         return _enclosing(padded, self.patch.size(padded))
+
+    def padded(self, shape: Shape) -> Shape:
+        """Return what `preprocessing.frame` alone pads a volume of `shape` to."""
+        return _enclosing(shape, self.preprocessing.frame or shape)
 
     @property
     def in_channels(self) -> int:

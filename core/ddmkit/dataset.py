@@ -66,6 +66,25 @@ class Dataset(Component):
             DataError: `root` is no folder, or a case is incomplete; the sentence names it and the file it lacks.
         """
 
+    def survey(self, root: Path) -> tuple[list[Case], dict[str, str]]:
+        """Return the cases under `root`, and by name what is wrong with those that are not whole.
+
+        `cases` refuses a folder with a broken case, so that nobody trains on a part by mistake; this reads on.
+        A dataset that does not override it knows no broken cases.
+
+        Raises:
+            DataError: `root` is no folder.
+        """
+        return self.cases(root), {}
+
+    def ready(self, root: Path | None) -> Path | None:
+        """Return what `prepare` would, or None if that had to make the data first; change nothing.
+
+        Raises:
+            ConfigurationError: as `prepare`.
+        """
+        return self._given(root)
+
     def prepare(self, root: Path | None, progress: Callable[[str, int, int], None]) -> Path:
         """Return the folder that holds the data, making them first if this dataset can.
 
@@ -77,6 +96,9 @@ class Dataset(Component):
             ConfigurationError: no path was given and this dataset cannot make its own.
         """
         del progress
+        return self._given(root)
+
+    def _given(self, root: Path | None) -> Path:
         if root is None:
             msg = f"The dataset {self.name!r} needs to know where its files are: add --data PATH."
             raise ConfigurationError(msg)

@@ -1,4 +1,9 @@
-"""Engines: where a training step and an evaluation of the network run."""
+"""Engines: where a training step and an evaluation of the network run.
+
+An engine keeps more promises than fit here: how it learns, averages, saves, resumes and stops where numbers diverge.
+The smallest real one is the component in `ddmkit_plugins/engines/single.py` with its session in
+`ddmkit_plugins/engines/single_session.py`; begin with a copy of both, and hold yours to `ddmkit.testing.check_engine`.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import pluggy
 
     from ddmkit.configuration import Configuration
     from ddmkit.registry import Registry
@@ -85,18 +86,26 @@ class Report(NamedTuple):
 
 
 class Announcer:
-    """Calls the listeners of one run; a listener that fails is named in a warning and never ends a run."""
+    """Calls the listeners of one run; a listener that fails is named in one warning and never ends a run."""
 
     def __init__(self, registry: Registry, run: Run) -> None:
         self._registry = registry
         self.run = run
+        self._failed: set[pluggy.HookImpl] = set()
 
     def tell(self, event: str, **facts: object) -> None:
-        """Call every listener of `event`, such as "ddmkit_step_done", with the run and `facts`."""
+        """Call every listener of `event`, such as "ddmkit_step_done", with the run and `facts`.
+
+        One that fails is not called again for this event: a warning at each of a million steps would help nobody.
+        """
         arguments: dict[str, object] = {"run": self.run, **facts}
         for listener in self._registry.listeners(event):
+            if listener in self._failed:
+                continue
             try:
                 listener.function(*[arguments[name] for name in listener.argnames])
             except Exception as error:  # noqa: BLE001 - a tracker may fail in any way
+                self._failed.add(listener)
                 name = getattr(listener.plugin, "__name__", type(listener.plugin).__name__)
-                _log.warning("The plugin %s failed in %s and is passed over: %s", name, event, error)
+                what = f"{type(error).__name__}: {error}"
+                _log.warning("The plugin %s failed in %s and is not called for it again: %s", name, event, what)

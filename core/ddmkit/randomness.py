@@ -29,6 +29,11 @@ def _word(part: str | int) -> str:
     return repr(part) if isinstance(part, str) else repr(int(part))
 
 
+def seed_of(seed: int, *key: str | int) -> int:
+    """Return a seed for a generator of another library, such as torch's."""
+    return int(generator(seed, *key).integers(2**63))
+
+
 def normal(shape: tuple[int, ...], seed: int, *key: str | int) -> Tensor:
     """Return standard normal noise of `shape`, float32, on the CPU: the same for any device and batching."""
     return torch.from_numpy(generator(seed, *key).standard_normal(shape, dtype=np.float32))

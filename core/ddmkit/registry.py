@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import inspect
+import logging
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import pluggy
-
-from ddmkit import hookspecs
 from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError
+from ddmkit.offer import Manager, Offer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pluggy
+
+_log = logging.getLogger(__name__)
 C = TypeVar("C", bound=Component)
 
 
@@ -29,26 +30,29 @@ class Registry:
 
     def __init__(self, *plugins: object) -> None:
         self.broken: dict[str, Exception] = {}
-        """Entry points that failed to import, and why; everything else still works."""
+        """Entry points with their package that failed, wholly or in part, and why; everything else still works."""
         self._packages: dict[str, str] = {}
-        self._manager = pluggy.PluginManager("ddmkit")
-        self._manager.add_hookspecs(hookspecs)
-        for plugin in plugins or self._installed():
+        self._classes: dict[tuple[str, str], type[Component]] = {}
+        self._preset_folders: list[Path] = []
+        self._manager = Manager()
+        for plugin in plugins:
             self.register(plugin)
-        self._classes = self._collect()
+        if not plugins:
+            self._register_installed()
 
     def register(self, plugin: object) -> None:
         """Add a plugin in hand, such as a listener to the events of a run.
 
         Raises:
-            PluginError: it implements a hook that does not exist.
+            PluginError: something in it cannot be used; nothing of it is added.
+            ComponentConflictError: it offers what another plugin offers already.
         """
-        self._manager.register(plugin)
-        try:
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            self._manager.unregister(plugin)
-            raise PluginError(_unknown_hook(plugin, error)) from error
+        offer = self._manager.offer(plugin)
+        if offer.faults:
+            fault = offer.faults[0]
+            msg = f"The plugin {getattr(plugin, '__name__', type(plugin).__name__)} {fault}."
+            raise PluginError(msg) from fault.__cause__
+        self._add(plugin, offer)
 
     def names(self, interface: type[Component]) -> list[str]:
         """Return every name offered for `interface`, sorted."""
@@ -75,11 +79,10 @@ class Registry:
         Raises:
             ComponentConflictError: two plugins offer a preset of one name.
         """
-        folders: list[Path] = self._manager.hook.ddmkit_presets()
         presets: dict[str, Path] = {}
-        for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
+        for path in sorted(path for folder in self._preset_folders for path in folder.glob("*.yaml")):
             other = presets.setdefault(path.stem, path)
-            if other is not path:
+            if other != path:
                 msg = f"Both {other} and {path} are the preset {path.stem!r}; uninstall one of their packages."
                 raise ComponentConflictError(msg)
         return dict(sorted(presets.items()))
@@ -104,52 +107,46 @@ class Registry:
         caller: pluggy.HookCaller = getattr(self._manager.hook, event)
         return caller.get_hookimpls()
 
-    def _installed(self) -> list[object]:
-        plugins: list[object] = []
+    def _register_installed(self) -> None:
         for entry in entry_points(group="ddmkit"):
+            package = "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+            if package:
+                self._packages[entry.value.partition(".")[0]] = package
+            plugin = f"{entry.name} ({', '.join(filter(None, (entry.value, package)))})"
             try:
-                plugins.append(entry.load())
+                loaded = entry.load()
             except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-                self.broken[f"{entry.name} ({entry.value})"] = error
-            if entry.dist is not None:
-                self._packages[entry.value.partition(".")[0]] = f"{entry.dist.name} {entry.dist.version}"
-        return plugins
+                self._pass_over(plugin, error, f"fails to load with {type(error).__name__}: {error}")
+                continue
+            offer = self._manager.offer(loaded)
+            if offer.faults:
+                fault = PluginError("; it ".join(map(str, offer.faults)))
+                self._pass_over(plugin, fault, str(fault))
+            self._add(loaded, offer)
 
-    def _collect(self) -> dict[tuple[str, str], type[Component]]:
-        classes: dict[tuple[str, str], type[Component]] = {}
-        offered: list[list[type[Component]]] = self._manager.hook.ddmkit_components()
-        for cls in (cls for group in reversed(offered) for cls in group):
-            _check_class(cls)
+    def _pass_over(self, plugin: str, error: Exception, what: str) -> None:
+        self.broken[plugin] = error
+        _log.warning("The plugin %s %s.", plugin, what)
+
+    def _add(self, plugin: object, offer: Offer) -> None:
+        classes = dict(self._classes)
+        for cls in offer.components:
             other = classes.setdefault((cls.kind, cls.name), cls)
             if other is not cls:
                 msg = f"Both {_where(other)} and {_where(cls)} offer the {cls.kind} {cls.name!r}; uninstall one."
                 raise ComponentConflictError(msg)
-        return classes
+        self._classes = classes
+        self._preset_folders += offer.presets
+        if not self._manager.is_registered(plugin):
+            self._manager.register(plugin)
 
     def _unknown(self, kind: str, name: str, names: list[str]) -> str:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         parts = [f"No {kind} is named {name!r}."]
         parts += [f"Did you mean {near[0]!r}?"] if near else []
         parts += [f"Installed: {', '.join(names) or 'none'}."]
-        parts += [f"(The plugin {plugin} failed to load: {error}.)" for plugin, error in self.broken.items()]
+        parts += [f"(The plugin {plugin} is broken: {error}.)" for plugin, error in self.broken.items()]
         return " ".join(parts)
-
-
-def _check_class(cls: Any) -> None:  # noqa: ANN401 - a plugin may return anything
-    if not (isinstance(cls, type) and issubclass(cls, Component)):
-        msg = f"A plugin's ddmkit_components() returned {cls!r}, which is not a Component class; mend that plugin."
-        raise PluginError(msg)
-    missing = [attribute for attribute in ("kind", "name") if not isinstance(getattr(cls, attribute, None), str)]
-    missing += sorted(cls.__abstractmethods__) if inspect.isabstract(cls) else []
-    if missing:
-        msg = f"The component {_where(cls)} lacks {', '.join(missing)}; define that in its class."
-        raise PluginError(msg)
-
-
-def _unknown_hook(plugin: object, error: pluggy.PluginValidationError) -> str:
-    hooks = [name for name in dir(hookspecs) if name.startswith("ddmkit_")]
-    name = getattr(plugin, "__name__", type(plugin).__name__)
-    return f"The plugin {name} has a hook that ddmkit does not know ({error}); the hooks are {', '.join(hooks)}."
 
 
 def _where(cls: type[Component]) -> str:

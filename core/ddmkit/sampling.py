@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from ddmkit.ensemble import Ensemble
+from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
 from ddmkit.window import Window
 
@@ -111,9 +112,10 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
         return torch.stack([normal(shape, seed, *key, case, member) for member in members]).to(session.device)
 
     alphas_bar = configuration.schedule.alphas_bar()
-    denoise = denoiser(model, conditioned, alphas_bar, len(members), progress)
-    draw: Draw = lambda step: noise("sampler", step)  # noqa: E731 - named for its type
-    return configuration.sampler.sample(denoise, noise("start"), alphas_bar, draw)
+    with memory_guard(session.device, "lower sampling.members_at_once"):
+        denoise = denoiser(model, conditioned, alphas_bar, len(members), progress)
+        draw: Draw = lambda step: noise("sampler", step)  # noqa: E731 - named for its type
+        return configuration.sampler.sample(denoise, noise("start"), alphas_bar, draw)
 
 
 def denoiser(

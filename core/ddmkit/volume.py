@@ -109,10 +109,10 @@ def read_volume(case: Case, modalities: Sequence[str], labels: Mapping[int, str]
     Raises:
         DataError: a modality is missing, a file cannot be read, or files disagree in shape or affine.
     """
-    first = read_header(_modality(case, modalities[0]))
+    first = read_header(image_path(case, modalities[0]))
     images = np.empty((len(modalities), *first.shape), dtype=np.float32)
     for channel, modality in enumerate(modalities):
-        path = _modality(case, modality)
+        path = image_path(case, modality)
         check_same_grid(case, case.images[modalities[0]], first, path, read_header(path))
         images[channel] = read_array(path)
     classes = ("background", *labels.values())
@@ -220,7 +220,12 @@ def _three(path: Path, shape: tuple[int, ...]) -> Shape:
     return x, y, z
 
 
-def _modality(case: Case, modality: str) -> Path:
+def image_path(case: Case, modality: str) -> Path:
+    """Return the file of one modality.
+
+    Raises:
+        DataError: the case has none.
+    """
     if modality not in case.images:
         msg = f"Case {case.name} has no {modality} image; it has {', '.join(case.images) or 'none'}."
         raise DataError(msg)

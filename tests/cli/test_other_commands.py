@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.cli.program import Run, affine, environment, image, refused
+from tests.cli.program import PROGRAM, Run, affine, environment, image, refused
 
 
 def test_phantoms_are_checked_clean(ddmkit: Run) -> None:
@@ -30,11 +32,42 @@ def test_check_says_what_is_wrong_and_changes_nothing(tmp_path: Path, ddmkit: Ru
     moved = affine(path)
     moved[2, 3] += 5
     nib.save(nib.Nifti1Image(np.asarray(image(path).dataobj), moved), path)
+    next((tmp_path / "data/BraTS20_Training_001").glob("*_flair.nii.gz")).unlink()
     before = {file: file.read_bytes() for file in (tmp_path / "data").rglob("*") if file.is_file()}
     result = ddmkit("check", "data")
-    refused(result, 1, "1 of 3 cases")
+    refused(result, 1, "2 of 3 cases")
     assert "affines" in result.stdout
+    assert "lacks" in result.stdout
+    assert result.stdout.count("16×16×16") == 1
     assert {file: file.read_bytes() for file in (tmp_path / "data").rglob("*") if file.is_file()} == before
+
+
+def test_ctrl_c_while_phantoms_are_made_says_how_to_go_on(tmp_path: Path, ddmkit: Run) -> None:
+    arguments = ["phantom", "my data", "--cases", "3000", "--shape", "16,16,16"]
+    process = subprocess.Popen(
+        [PROGRAM, *arguments], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list(tmp_path.glob("my data/*_002")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    refused(subprocess.CompletedProcess(arguments, process.returncode, "", said), 1, "Stopped")
+    assert "ddmkit phantom 'my data' --cases 3000 --shape 16,16,16" in said
+    made = len(list(tmp_path.glob("my data/BraTS20_*")))
+    result = ddmkit(*arguments[:3], str(made), *arguments[4:])
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_reader_that_has_seen_enough_causes_no_traceback(tmp_path: Path) -> None:
+    for command in ("plugins list", "train --help"):
+        result = subprocess.run(
+            ["/bin/sh", "-c", f'"{PROGRAM}" {command} | true'],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.stderr == ""
 
 
 @pytest.mark.parametrize("shape", ["24,24", "24,24,x", "8,24,24", "300,24,24"])
@@ -44,7 +77,17 @@ def test_a_phantom_shape_that_cannot_be_is_refused(shape: str, ddmkit: Run) -> N
 
 def test_plugins_list_names_every_kind_and_where_it_came_from(ddmkit: Run) -> None:
     listed = ddmkit("plugins", "list").stdout
-    for word in ("backbone", "unet3d-avg", "sampler", "ddim", "preset", "patchddm", "ddmkit 0.1.0"):
+    for word in (
+        "backbone",
+        "unet3d-avg",
+        "sampler",
+        "ddim",
+        "preset",
+        "patchddm",
+        "ddmkit 0.1.0",
+        "section",
+        "preprocessing",
+    ):
         assert word in listed
 
 

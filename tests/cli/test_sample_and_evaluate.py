@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -120,6 +121,32 @@ def test_evaluate_scores_hand_made_masks_as_computed_by_hand(tmp_path: Path, ddm
     assert score == {"case": case.name, "region": "whole", "dice": 0.5, "hd95": 2.0, "note": None}
 
 
+def test_the_cases_of_a_split_are_sampled_without_their_references(trained: Trained, tmp_path: Path) -> None:
+    folder, _ = trained
+    split = json.loads((folder / "run/split.json").read_text())
+    data = tmp_path / "data"
+    shutil.copytree(next((folder / "phantom").iterdir()), data)
+    for mask in data.rglob("*_seg.nii.gz"):
+        mask.write_bytes(b"no image")
+    result = call(folder, "sample", "run", "--input", data, "--split", "test", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "out/sample.json").read_text())
+    assert {name: facts["split"] for name, facts in record["cases"].items()} == dict.fromkeys(split["test"], "test")
+
+
+def test_evaluating_training_cases_or_not_all_cases_is_said(trained: Trained, tmp_path: Path) -> None:
+    folder, _ = trained
+    split = json.loads((folder / "run/split.json").read_text())
+    data = next((folder / "phantom").iterdir())
+    cases, out = f"{split['train'][0]},{split['test'][0]}", tmp_path / "out"
+    assert call(folder, "sample", "run", "--input", data, "--cases", cases, "--out", out).returncode == 0
+    (out / f"._{split['test'][0]}_seg.nii.gz").write_bytes(b"what another system leaves behind")
+    result = call(folder, "evaluate", out, "--reference", data)
+    assert result.returncode == 0, result.stderr
+    assert "6 of 8 references have no prediction" in result.stderr
+    assert f"1 of the 2 scored cases were training cases of the run: {split['train'][0]}." in result.stderr
+
+
 def test_sampling_names_what_is_wrong(trained: Trained, tmp_path: Path) -> None:
     folder, _ = trained
     data = next((folder / "phantom").iterdir())
@@ -129,6 +156,10 @@ def test_sampling_names_what_is_wrong(trained: Trained, tmp_path: Path) -> None:
     refused(call(folder, "sample", "run", "--input", data, "--steps", "2000", *out), 2, "sampler.steps")
     refused(call(folder, "sample", "run", "--input", data, "--checkpoint", "7", *out), 1, "'7'", "step-00000006")
     refused(call(folder, "sample", "run", "--input", data, "-o", "backbone.width=8", *out), 2, "trained network")
+    strange = ["-o", "engine.name=other"]
+    refused(call(folder, "sample", "run", "--input", data, *strange, *out), 2, "No engine is named 'other'")
+    both = ["--split", "test", "--cases", "nobody"]
+    refused(call(folder, "sample", "run", "--input", data, *both, *out), 2, "--cases nobody", "--split test")
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(trained: Trained, tmp_path: Path) -> None:

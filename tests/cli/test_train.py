@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 import yaml
 
 from tests.cli.program import PROGRAM, TINY, Run, call, environment, refused, tiny_job
+
+Said = subprocess.CompletedProcess[str]
 
 
 def weights(run: Path) -> bytes:
@@ -32,7 +35,7 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def test_the_main_job_says_what_it_uses_and_what_to_type_next(
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    trained: tuple[Path, Said],
 ) -> None:
     _, result = trained
     assert "quick" in result.stderr
@@ -41,7 +44,7 @@ def test_the_main_job_says_what_it_uses_and_what_to_type_next(
     assert "Next: ddmkit sample run --input phantom/" in result.stdout
 
 
-def test_a_run_folder_holds_everything_about_the_run(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_run_folder_holds_everything_about_the_run(trained: tuple[Path, Said]) -> None:
     run = trained[0] / "run"
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     kinds = [record["kind"] for record in records]
@@ -56,7 +59,7 @@ def test_a_run_folder_holds_everything_about_the_run(trained: tuple[Path, subpro
 
 
 def test_a_saved_configuration_reproduces_its_run_bit_for_bit(
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    trained: tuple[Path, Said],
 ) -> None:
     folder, _ = trained
     result = call(folder, "train", "--config", "run/config.yaml", "--run", "again")
@@ -67,11 +70,14 @@ def test_a_saved_configuration_reproduces_its_run_bit_for_bit(
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -> None:
-    """SIGKILL after growing numbers of lines, then resume, until it gets through: as if nothing had happened."""
+    """SIGKILL after growing numbers of lines, then resume, until it gets through: as if nothing had happened.
+
+    The first kill comes before the first checkpoint.
+    """
     longer = ["-otraining.steps=12", "-ovalidation.every=4"]
     assert call(tmp_path, *tiny_job("whole", *longer)).returncode == 0
     arguments = [str(PROGRAM), *tiny_job("killed", *longer)]
-    for lines in (4, 7, 10):
+    for lines in (1, 5, 9):
         _kill_after(lines, arguments, tmp_path, tmp_path / "killed/metrics.jsonl")
         arguments = [str(PROGRAM), "train", "--resume", "killed"]
     result = call(tmp_path, "train", "--resume", "killed")
@@ -92,9 +98,7 @@ def _kill_after(lines: int, arguments: list[str], folder: Path, metrics: Path) -
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
 
 
-def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(
-    tmp_path: Path, trained: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
+def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, trained: tuple[Path, Said]) -> None:
     process = subprocess.Popen(
         [PROGRAM, *tiny_job("run", "-otraining.steps=5000", "-ovalidation.every=5000")],
         cwd=tmp_path,
@@ -156,7 +160,7 @@ def test_the_papers_presets_are_the_papers(
     patch: str,
     encoding: str,
     channels: str,
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    trained: tuple[Path, Said],
 ) -> None:
     data = next((trained[0] / "phantom").iterdir())
     result = call(trained[0], "train", "--preset", preset, "--data", data, "--dry-run")
@@ -172,11 +176,48 @@ def test_the_papers_presets_are_the_papers(
     assert (training["betas"], training["weight_decay"]) == ([0.9, 0.999], 0.01)
 
 
-def test_a_window_larger_than_the_volume_is_said_and_padded(ddmkit: Run) -> None:
-    result = ddmkit(*tiny_job("run"), "-opatch.sides=32,16,16", "--dry-run")
+def test_a_dry_run_says_what_it_can_of_data_that_are_still_to_be_made(tmp_path: Path, ddmkit: Run) -> None:
+    result = ddmkit(*tiny_job("run"), "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "made when the run starts" in result.stdout
+    assert "8 in (condition 4, encoding 3, x_t 1), 1 out" in result.stdout
+    configuration = yaml.safe_load(result.stdout[result.stdout.index("\nseed:") :])
+    assert (configuration["data"], configuration["dataset"]["count"]) == (None, 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_window_larger_than_the_volume_is_said_and_padded(trained: tuple[Path, Said]) -> None:
+    result = call(trained[0], *tiny_job("other"), "-opatch.sides=32,16,16", "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "larger than the volume" in result.stderr
     assert "32×24×16" in result.stdout
+    assert "train 4, validation 2, test 2" in result.stdout
+
+
+def test_validation_scores_are_printed_as_such_where_nothing_is_tested(tmp_path: Path, ddmkit: Run) -> None:
+    """In a folder whose name looks like markup and needs quotes; two of the cases have no reference."""
+    data = tmp_path / "my [bold] data"
+    assert ddmkit("phantom", data.name, "--cases", "8", "--shape", "24,24,16").returncode == 0
+    for case in sorted(data.iterdir())[:2]:
+        next(case.glob("*_seg.nii.gz")).unlink()
+    options = [option for option in TINY if "dataset." not in option]
+    result = ddmkit("train", "--data", data.name, "--run", "a [red] run", *options, "-ovalidation.test=false")
+    assert result.returncode == 0, result.stderr
+    assert "(2 without reference left out)" in result.stderr
+    assert "Run: a [red] run" in result.stderr
+    assert "Validation cases, which chose the checkpoint" in result.stdout
+    assert "never seen" not in result.stdout
+    line = next(line for line in result.stdout.splitlines() if line.startswith("Next: "))
+    assert shlex.split(line)[1:6] == ["ddmkit", "sample", "a [red] run", "--input", str(data)]
+
+
+def test_a_run_goes_on_with_data_that_were_moved(trained: tuple[Path, Said], tmp_path: Path) -> None:
+    shutil.copytree(trained[0] / "run", tmp_path / "run")
+    shutil.copytree(next((trained[0] / "phantom").iterdir()), tmp_path / "moved")
+    result = call(tmp_path, "train", "--resume", "run", "--data", "moved", "--steps", "7")
+    assert result.returncode == 0, result.stderr
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["data"] == str(tmp_path / "moved")
+    assert max(losses(tmp_path / "run")) == 7
 
 
 @pytest.mark.parametrize(
@@ -210,13 +251,14 @@ def test_a_path_without_cases_says_what_was_looked_for(tmp_path: Path, ddmkit: R
     refused(ddmkit("train", "--data", "nowhere"), 1, "nowhere")
 
 
-def test_a_run_folder_in_use_is_refused(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_run_folder_in_use_is_refused(trained: tuple[Path, Said]) -> None:
     refused(call(trained[0], *tiny_job("run")), 2, "run is not empty", "--resume run")
 
 
-def test_resuming_refuses_what_would_make_another_run(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_resuming_refuses_what_would_make_another_run(trained: tuple[Path, Said]) -> None:
     result = call(trained[0], "train", "--resume", "run", "-o", "backbone.width=8")
     refused(result, 2, "backbone.width=8", "training")
+    refused(call(trained[0], "train", "--resume", "run", "-o", "engine.name=other"), 2, "No engine is named 'other'")
 
 
 def test_a_missing_modality_is_named_with_its_case(tmp_path: Path, ddmkit: Run) -> None:

@@ -58,10 +58,18 @@ class Nothing:
 
 
 class Broken:
-    """Fails at every step."""
+    """Fails at every step, and not at the end."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @hookimpl
+    def ddmkit_run_ended(self) -> None:
+        self.heard.append("the end")
 
     @hookimpl
     def ddmkit_step_done(self) -> None:
+        self.heard.append("a step")
         msg = "no connection"
         raise ConnectionError(msg)
 
@@ -112,6 +120,22 @@ def test_a_listener_that_fails_is_named_in_a_warning_and_the_others_still_hear(
     assert "Broken" in record.getMessage()
     assert "ddmkit_step_done" in record.getMessage()
     assert "no connection" in record.getMessage()
+
+
+def test_a_listener_that_fails_is_not_called_again_for_that_event_in_that_run(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, failing = StepOnly(), Broken()
+    registry = Registry(failing, other)
+    announcer = Announcer(registry, run)
+    for _ in range(3):
+        announcer.tell("ddmkit_step_done", step=DONE)
+    announcer.tell("ddmkit_run_ended", report=Report("completed", 3))
+    assert failing.heard == ["a step", "the end"]
+    assert other.heard == [DONE, DONE, DONE]
+    assert len(caplog.records) == 1
+    Announcer(registry, run).tell("ddmkit_step_done", step=DONE)
+    assert failing.heard[2:] == ["a step"]
 
 
 def test_an_interruption_is_not_held_back_by_a_listener(run: Run) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import copy
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -88,6 +92,63 @@ class Misspelt:
         return []
 
 
+class Asking:
+    """A plugin of which one hook asks for what nobody tells, beside one that is right."""
+
+    @hookimpl
+    def ddmkit_components(self) -> list[type[Component]]:
+        return [Flat]
+
+    @hookimpl
+    def ddmkit_step_done(self, stepp: object) -> None:
+        """Do nothing."""
+
+
+class Raising:
+    """A plugin whose components fail to import, beside a listener."""
+
+    @hookimpl
+    def ddmkit_components(self) -> list[type[Component]]:
+        msg = "No module named 'tensorpipe'"
+        raise ModuleNotFoundError(msg)
+
+    @hookimpl
+    def ddmkit_step_done(self) -> None:
+        """Do nothing."""
+
+
+class RaisingPresets:
+    """A plugin that does not find its presets."""
+
+    @hookimpl
+    def ddmkit_presets(self) -> Path:
+        msg = "presets"
+        raise KeyError(msg)
+
+
+class Wrapping:
+    """A plugin that wraps a hook, which has no meaning here."""
+
+    @hookimpl(wrapper=True)
+    def ddmkit_step_done(self) -> Any:  # noqa: ANN401 - pluggy's wrappers yield and return anything
+        return (yield)
+
+
+class OfferNonsense:
+    """A plugin that returns what it is given from both hooks that offer something."""
+
+    def __init__(self, returned: object) -> None:
+        self.returned = returned
+
+    @hookimpl
+    def ddmkit_components(self) -> object:
+        return self.returned
+
+    @hookimpl
+    def ddmkit_presets(self) -> object:
+        return self.returned
+
+
 class Listener:
     """A plugin that listens to one event."""
 
@@ -96,12 +157,18 @@ class Listener:
         """Do nothing."""
 
 
+class Distribution(NamedTuple):
+    """The likeness of an installed package."""
+
+    name: str
+    version: str
+
+
 class Entry:
     """An installed entry point, or the likeness of one."""
 
-    dist = None
-
-    def __init__(self, name: str, load: Callable[[], object]) -> None:
+    def __init__(self, name: str, load: Callable[[], object], dist: Distribution | None = None) -> None:
+        self.dist = dist
         self.name, self.value, self.load = name, f"{name}_package.hooks", load
 
 
@@ -168,9 +235,106 @@ def test_an_unknown_name_tells_of_the_plugins_that_failed_to_import(monkeypatch:
     install(monkeypatch, Entry("tracker", broken))
     with pytest.raises(
         UnknownComponentError,
-        match=r"\(The plugin tracker \(tracker_package\.hooks\) failed to load: No module named 'tensorpipe'\.\)",
+        match=r"\(The plugin tracker \(tracker_package\.hooks\) is broken: No module named 'tensorpipe'\.\)",
     ):
         Registry().get(Schedule, "flat")
+
+
+FAULTS: dict[str, tuple[object, str]] = {
+    "a misspelt hook": (Misspelt(), r"^has a hook ddmkit_componnents that ddmkit does not know; the hooks are ddmkit_"),
+    "a wrong argument": (Asking(), r"^asks for stepp in ddmkit_step_done\(\), whose arguments are run, step$"),
+    "a hook that raises": (Raising(), r"^fails in ddmkit_components\(\) with ModuleNotFoundError: No module named"),
+    "presets that raise": (RaisingPresets(), r"^fails in ddmkit_presets\(\) with KeyError: 'presets'$"),
+    "a wrapper": (Wrapping(), r"^wraps ddmkit_step_done, which ddmkit does not allow; mark .* plain @hookimpl$"),
+    "nothing": (
+        OfferNonsense(None),
+        r"^returns None from ddmkit_components\(\), which is no list .*; it returns None ",
+    ),
+    "a word": (
+        OfferNonsense("flat"),
+        r"^returns 'flat' from .*; it returns 'flat' from .* the pathlib\.Path of a folder$",
+    ),
+    "a missing folder": (OfferPresets(Path("nowhere")), r"^returns .*nowhere.* from ddmkit_presets\(\)"),
+    "an abstract component": (Offer(Unfinished), r"^offers .*\.Unfinished, which lacks alphas_bar; define that"),
+    "a component without a name": (Offer(Nameless), r"^offers .*\.Nameless, which lacks name"),
+    "no component": (Offer(3), r"^offers 3, which is not a Component class$"),
+}
+
+
+@pytest.mark.parametrize(("plugin", "fault"), FAULTS.values(), ids=FAULTS)
+def test_an_installed_plugin_with_a_fault_is_named_in_one_warning_and_the_others_work(
+    plugin: object, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = Entry("faulty", lambda: plugin, Distribution("acme", "1.0"))
+    install(monkeypatch, entry, Entry("steep", lambda: Offer(Steep)))
+    registry = Registry()
+    assert Steep in registry.components()
+    assert registry.presets() == {}
+    ((name, error),) = registry.broken.items()
+    assert name == "faulty (faulty_package.hooks, acme 1.0)"
+    assert re.search(fault, str(error))
+    assert [(record.name, record.levelno) for record in caplog.records] == [("ddmkit.registry", logging.WARNING)]
+    assert caplog.messages == [f"The plugin {name} {error}."]
+
+
+@pytest.mark.parametrize(("plugin", "fault"), FAULTS.values(), ids=FAULTS)
+def test_a_plugin_in_hand_with_a_fault_is_refused_whole(plugin: object, fault: str) -> None:
+    registry = Registry(Offer(Steep))
+    first = fault.removeprefix("^").partition("; it ")[0].removesuffix("$")
+    with pytest.raises(PluginError, match=rf"^The plugin {type(plugin).__name__} {first}"):
+        registry.register(plugin)
+    assert registry.components() == [Steep]
+    assert not registry.listeners("ddmkit_step_done")
+
+
+def test_what_is_right_in_an_installed_plugin_with_a_fault_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = (Offer(Unfinished, Steep), Asking(), Raising())
+    install(monkeypatch, *(Entry(type(plugin).__name__, partial(copy, plugin)) for plugin in plugins))
+    registry = Registry()
+    assert len(registry.broken) == 3
+    assert registry.components() == [Flat, Steep]
+    assert [type(listener.plugin) for listener in registry.listeners("ddmkit_step_done")] == [Raising]
+
+
+def test_the_cause_of_a_fault_in_hand_is_kept_for_its_author() -> None:
+    with pytest.raises(PluginError) as caught:
+        Registry(Raising())
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_two_entry_points_to_one_plugin_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = Offer(Flat)
+    install(monkeypatch, Entry("one", lambda: plugin), Entry("other", lambda: plugin))
+    registry = Registry()
+    assert registry.components() == [Flat]
+    assert {name: str(error) for name, error in registry.broken.items()} == {
+        "other (other_package.hooks)": "is there twice; give it, or its entry point, once"
+    }
+
+
+def test_one_plugin_in_hand_twice_is_refused_and_stays_once() -> None:
+    listener = Listener()
+    registry = Registry(listener)
+    with pytest.raises(PluginError, match=r"^The plugin Listener is there twice"):
+        registry.register(listener)
+    assert len(registry.listeners("ddmkit_step_done")) == 1
+
+
+def test_two_installed_plugins_may_not_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Entry("one", lambda: Offer(Flat)), Entry("other", lambda: Offer(FlatToo)))
+    with pytest.raises(ComponentConflictError, match=r"\.Flat and .*\.FlatToo offer the schedule 'flat'; uninstall"):
+        Registry()
+
+
+def test_one_plugin_may_not_offer_one_name_twice() -> None:
+    with pytest.raises(ComponentConflictError, match=r"\.Flat and .*\.FlatToo offer the schedule 'flat'"):
+        Registry(Offer(Flat, FlatToo))
+
+
+def test_a_plugin_registered_late_offers_its_components() -> None:
+    registry = Registry(Offer(Flat))
+    registry.register(Offer(Steep))
+    assert registry.names(Schedule) == ["flat", "steep"]
 
 
 def test_a_misspelt_hook_is_refused_with_the_hooks_there_are() -> None:
@@ -187,12 +351,14 @@ def test_a_listener_with_a_misspelt_hook_does_not_stay_registered() -> None:
 
 
 def test_a_component_that_lacks_a_method_is_refused_with_its_name() -> None:
-    with pytest.raises(PluginError, match=r"\.Unfinished lacks alphas_bar; define that in its class"):
+    with pytest.raises(
+        PluginError, match=r"^The plugin Offer offers .*\.Unfinished, which lacks alphas_bar; define that in its class"
+    ):
         Registry(Offer(Unfinished))
 
 
 def test_a_component_whose_name_is_no_word_is_refused() -> None:
-    with pytest.raises(PluginError, match=r"\.Nameless lacks name"):
+    with pytest.raises(PluginError, match=r"\.Nameless, which lacks name"):
         Registry(Offer(Nameless))
 
 

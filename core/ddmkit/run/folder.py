@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmkit.assembly import build, read_tree, write_tree
 from ddmkit.errors import CheckpointError, ConfigurationError, StorageError
-from ddmkit.files import whole_folder, write_text
+from ddmkit.files import whole_file, whole_folder, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ddmkit.configuration import Configuration
     from ddmkit.registry import Registry
+
+
+_BEGINNINGS = ("environment.json", "split.json")
+"""What a run writes before its configuration makes it one."""
+_HALF_WRITTEN = ".[0-9]*-*"
+"""What a killed process leaves of a file or folder that was to appear whole, see `ddmkit.files`."""
 
 
 class Best(NamedTuple):
@@ -51,18 +57,33 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.pictures = path / "pictures"
 
-    def create(self, configuration: Configuration) -> None:
-        """Start a new run.
+    def refuse_if_used(self) -> None:
+        """Make sure that a new run may begin here; what a start cut short left behind is no run.
+
+        Raises:
+            ConfigurationError: the folder holds something already.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir() or any(_holds_a_run(path) for path in self.path.iterdir()):
+            msg = f"{self.path} is not empty: go on with it by --resume {self.path}, or choose another --run."
+            raise ConfigurationError(msg)
+
+    def create(self, configuration: Configuration, split: Mapping[str, list[str]]) -> None:
+        """Start a new run. `config.yaml` comes last: with it, the run can be gone on with.
+
+        Args:
+            configuration: of the run.
+            split: which case is in which split.
 
         Raises:
             ConfigurationError: the folder holds something already.
             StorageError: it cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            msg = f"{self.path} is not empty: go on with it by --resume {self.path}, or choose another --run."
-            raise ConfigurationError(msg)
+        self.refuse_if_used()
+        write_text(self.path / _BEGINNINGS[0], json.dumps(environment(), indent=2) + "\n")
+        write_text(self.path / _BEGINNINGS[1], json.dumps(split, indent=2) + "\n")
         self.write_configuration(configuration)
-        write_text(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     def write_configuration(self, configuration: Configuration) -> None:
         """Write `config.yaml`, complete and reusable with `--config`."""
@@ -79,17 +100,13 @@ class RunFolder:
             raise ConfigurationError(msg)
         return build(registry, read_tree(self.configuration_file))
 
-    def write_split(self, split: dict[str, list[str]]) -> None:
-        """Write which case is in which split."""
-        write_text(self.path / "split.json", json.dumps(split, indent=2) + "\n")
-
     def split(self) -> dict[str, list[str]]:
         """Read which case is in which split.
 
         Raises:
             CheckpointError: the file is missing or damaged.
         """
-        path = self.path / "split.json"
+        path = self.path / _BEGINNINGS[1]
         try:
             return {part: list(map(str, names)) for part, names in json.loads(path.read_text("utf-8")).items()}
         except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -110,21 +127,29 @@ class RunFolder:
             raise StorageError(msg) from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Read all whole lines of `metrics.jsonl`; a line cut short by a kill is passed over."""
-        if not self.metrics_file.is_file():
-            return []
-        records = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return records
+        """Read all whole lines of `metrics.jsonl`."""
+        return list(self.records())
 
-    def forget_after(self, step: int) -> None:
-        """Drop what a run that goes on from `step` does again: later steps, and the final test."""
-        kept = [json.dumps(record) for record in self.metrics() if record["step"] <= step and record["kind"] != "test"]
-        write_text(self.metrics_file, "".join(line + "\n" for line in kept))
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield one line after the other, for files of millions; one cut short by a kill is passed over."""
+        if not self.metrics_file.is_file():
+            return
+        with self.metrics_file.open(encoding="utf-8") as file:
+            for line in file:
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+
+    def forget_after(self, state: State) -> None:
+        """Drop what a run that goes on from `state` does again: later steps, a validation cut short, the final test."""
+        if not self.metrics_file.is_file():
+            return
+        with whole_file(self.metrics_file) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for record in self.records():
+                last = state.validated if record["kind"] == "validation" else state.step
+                if record["kind"] != "test" and record["step"] <= last:
+                    file.write(json.dumps(record) + "\n")
 
     def save_checkpoint(self, state: State, save: Callable[[Path], None]) -> Path:
         """Write a checkpoint, point `last` at it and drop all but it and the best.
@@ -136,11 +161,30 @@ class RunFolder:
             save: writes the tensors into a folder.
         """
         folder = self.checkpoint(state.step)
+        if self.has_checkpoint("last") and (last := self.find_checkpoint("last")) != folder:
+            write_text(self.checkpoints / "previous", f"{last.name}\n")
         with whole_folder(folder) as temporary:
             save(temporary)
             (temporary / "state.json").write_text(_state_json(state), encoding="utf-8")
         self._point_at(state)
         return folder
+
+    def take_up(self, state: State) -> None:
+        """Make everything beside the checkpoint agree with it: what came after it will come again."""
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(_HALF_WRITTEN):
+                _remove(path)
+        self.forget_after(state)
+        if state.step:
+            self._point_at(state)
+
+    def distrust_last(self, step: int) -> None:
+        """Point `last` at the checkpoint before, if it is that of `step` and there is one before it.
+
+        Weights are good once a loss was computed with them; those of the step before a loss that is not finite are not.
+        """
+        if self.has_checkpoint("previous") and self.find_checkpoint("last") == self.checkpoint(step):
+            self._point_at(read_state(self.find_checkpoint("previous")))
 
     def update_state(self, state: State) -> None:
         """Write what a validation found into the step's checkpoint, and point `best` at it if it is the best."""
@@ -178,15 +222,30 @@ class RunFolder:
         return True
 
     def _point_at(self, state: State) -> None:
-        """Point `last` and `best` where the state says, and drop every other checkpoint, half-written ones too."""
-        pointers = {"last": self.checkpoint(state.step).name}
-        if state.best is not None:
-            pointers["best"] = self.checkpoint(state.best.step).name
-        for pointer, name in pointers.items():
+        """Point `last` and `best` where the state says; drop all others but the one before, half-written ones too."""
+        for pointer, name in self._named(state).items():
             write_text(self.checkpoints / pointer, f"{name}\n")
-        for folder in self.checkpoints.glob("*step-*"):
-            if folder.name not in pointers.values():
-                shutil.rmtree(folder, ignore_errors=True)
+        keep = set(self._named(state).values())
+        if self.has_checkpoint("previous"):
+            keep |= set(self._named(read_state(self.find_checkpoint("previous"))).values())
+        for folder in (*self.checkpoints.glob("step-*"), *self.checkpoints.glob(_HALF_WRITTEN)):
+            if folder.name not in keep:
+                _remove(folder)
+
+    def _named(self, state: State) -> dict[str, str]:
+        last = {"last": self.checkpoint(state.step).name}
+        return last if state.best is None else {**last, "best": self.checkpoint(state.best.step).name}
+
+
+def _holds_a_run(path: Path) -> bool:
+    return path.name not in _BEGINNINGS and not path.match(_HALF_WRITTEN)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _state_json(state: State) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
 
+_log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,3 +44,4 @@ class Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        _log.warning("Stopping as soon as this step is saved; press Ctrl-C again to stop at once, without saving.")

@@ -9,7 +9,7 @@ import torch
 
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.randomness import generator
-from ddmkit.volume import read_header
+from ddmkit.volume import image_path, read_header
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def make_plan(configuration: Configuration, data: Path, split: Mapping[str, list
     usual = next(iter(shapes))
     frame = configuration.frame_of(usual)
     size = configuration.patch.size(frame)
-    if any(side > own for side, own in zip(size, usual, strict=True)) and configuration.preprocessing.frame is None:
-        _log.warning("The window %s is larger than the volume %s: volumes are padded to %s.", size, usual, frame)
+    _warn_of_padding(configuration, shapes)
     window = Window((0, 0, 0), size, frame, configuration.patch.factor)
     return Plan(
         data,
@@ -77,6 +76,15 @@ def make_plan(configuration: Configuration, data: Path, split: Mapping[str, list
         configuration.out_channels,
         count_parameters(configuration),
     )
+
+
+def _warn_of_padding(configuration: Configuration, shapes: Iterable[Shape]) -> None:
+    """Say where a window is what makes a volume be padded; a frame that was asked for is no surprise."""
+    for shape in shapes:
+        frame, asked = configuration.frame_of(shape), configuration.padded(shape)
+        if frame != asked:
+            window = configuration.patch.size(asked)
+            _log.warning("The window %s is larger than the volume %s: it is padded to %s.", window, asked, frame)
 
 
 def labelled_cases(dataset: Dataset, data: Path) -> tuple[list[Case], int]:
@@ -161,6 +169,6 @@ def _check_windows(configuration: Configuration, shapes: Iterable[Shape]) -> Non
 def _shapes(cases: list[Case], modality: str) -> dict[Shape, int]:
     counts: dict[Shape, int] = {}
     for case in cases:
-        shape = read_header(case.images[modality]).shape
+        shape = read_header(image_path(case, modality)).shape
         counts[shape] = counts.get(shape, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from ddmkit.errors import DdmkitError, InterruptedRunError
+from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
-from ddmkit.randomness import generator
+from ddmkit.randomness import seed_of
 from ddmkit.rate import learning_rate
 from ddmkit.run.batches import Batches
 from ddmkit.run.folder import Best, RunFolder, State, read_state
 from ddmkit.run.interruption import Interruption
 from ddmkit.run.validation import mean_dice, take_picture, validate
 from ddmkit.sampling import Model
+from ddmkit.scoring import Score
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
@@ -47,21 +48,31 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
         registry: whose plugins listen to the run.
         configuration: everything the run depends on.
         plan: from `make_plan` for this configuration.
-        folder: of the run, created already.
-        resume: go on from the folder's last checkpoint.
+        folder: of the run; it is begun, or its configuration rewritten, once device, cases and checkpoint are
+            known to work, so that whatever fails before can be typed again.
+        resume: go on from the folder's last checkpoint, or from the start where there is none yet.
         progress: told about what takes time outside the steps.
 
     Raises:
         InterruptedRunError: the user stopped it; a checkpoint is saved.
         DdmkitError: it failed; the last checkpoint is whole.
     """
-    state = read_state(folder.find_checkpoint("last")) if resume else State(0, None)
-    announcer = Announcer(registry, Run(folder.path, configuration, state.step))
+    state = State(0, None)
+    session = open_session(configuration)
+    if resume and folder.has_checkpoint("last"):
+        state = read_state(folder.find_checkpoint("last"))
+        session.load(folder.checkpoint(state.step))
     cases = open_cases(configuration, plan, progress)
-    trainer = _Trainer(configuration, folder, announcer, cases, progress)
+    if resume:
+        folder.write_configuration(configuration)
+        folder.take_up(state)
+    else:
+        folder.create(configuration, {split: [case.name for case in cases] for split, cases in plan.splits.items()})
+    announcer = Announcer(registry, Run(folder.path, configuration, state.step))
+    trainer = _Trainer(configuration, folder, announcer, cases, session, state, progress)
     announcer.tell("ddmkit_run_started")
     try:
-        report = trainer.run(state)
+        report = trainer.run()
     except DdmkitError as error:
         status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))
@@ -73,32 +84,30 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
 class _Trainer:
     """The mutable part of a run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a run, each used once
         self,
         configuration: Configuration,
         folder: RunFolder,
         announcer: Announcer,
         cases: dict[str, list[StoredCase]],
+        session: Session,
+        state: State,
         progress: Progress,
     ) -> None:
-        self.state = State(0, None)
+        self.state = state
         self._configuration = configuration
         self._folder = folder
         self._announcer = announcer
         self._cases = cases
         self._progress = progress
         self._interruption = Interruption()
-        self._session = open_session(configuration)
+        self._session = session
 
-    def run(self, state: State) -> Report:
-        self.state = state
-        if state.step:
-            self._session.load(self._folder.checkpoint(state.step))
-            self._folder.forget_after(state.step)
+    def run(self) -> Report:
         with self._interruption:
-            if self._due(state.step) and state.validated != state.step:
+            if self._due(self.state.step) and self.state.validated != self.state.step:
                 self._validate()
-            self._steps(state.step + 1)
+            self._steps(self.state.step + 1)
             return self._finish()
 
     def _steps(self, first: int) -> None:
@@ -107,7 +116,14 @@ class _Trainer:
         size, loss = configuration.training.batch_size, configuration.diffusion.loss
         previous = time.perf_counter()
         for step, micro_batches in batches.ahead(first, configuration.training.steps):
-            result = self._session.step(micro_batches, size, loss, step)
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    # A network that draws (dropout) draws the same in this step, whatever was drawn before.
+                    torch.manual_seed(seed_of(configuration.seed, "network", step))
+                    result = self._session.step(micro_batches, size, loss, step)
+            except DivergedError as error:
+                self._folder.distrust_last(step - 1)
+                raise DivergedError(self._advice(error)) from error
             seconds = time.perf_counter() - previous
             rate = learning_rate(configuration.training, step)
             self._record(StepDone(step, *result, rate, seconds, self._session.peak_memory()))
@@ -146,20 +162,28 @@ class _Trainer:
         cases = self._cases["validation"][: self._configuration.validation.cases]
         validation = self._score("validation", cases)
         dice, step = mean_dice(validation), self.state.step
-        best = self.state.best is None or dice > self.state.best.dice
+        # Of equals the later: a network that has not learned anything yet may be right about a healthy case.
+        best = self.state.best is None or dice >= self.state.best.dice
+        self._write_down(validation._replace(best=best))
         self.state = State(step, Best(step, dice) if best else self.state.best, validated=step)
         self._folder.update_state(self.state)
-        self._tell_validation(validation._replace(best=best))
+        self._announcer.tell("ddmkit_validated", validation=validation._replace(best=best))
 
     def _score(self, split: Literal["validation", "test"], cases: list[StoredCase]) -> Validation:
         progress = self._stoppable(f"{split} cases sampled")
         return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
 
-    def _tell_validation(self, validation: Validation) -> None:
+    def _write_down(self, validation: Validation) -> None:
         cases = [score._asdict() for score in validation.scores]
-        facts = {**validation._asdict(), "kind": validation.split, "scores": cases}
-        self._folder.append_metrics(facts)
-        self._announcer.tell("ddmkit_validated", validation=validation)
+        self._folder.append_metrics({**validation._asdict(), "kind": validation.split, "scores": cases})
+
+    def _written_down(self, step: int) -> Validation | None:
+        """Return the validation of a step, which may have been done before the run was gone on with."""
+        for record in self._folder.records():
+            if record["kind"] == "validation" and record["step"] == step:
+                facts = {field: record[field] for field in Validation._fields}
+                return Validation(**{**facts, "scores": [Score(**score) for score in facts["scores"]]})
+        return None
 
     def _finish(self) -> Report:
         """Go back to the best checkpoint, score the test cases if asked, and picture a case."""
@@ -167,13 +191,23 @@ class _Trainer:
         assert best is not None  # noqa: S101 - the last step is always validated
         self._session = open_session(self._configuration, self._folder.checkpoint(best.step))
         test = self._cases["test"] if self._configuration.validation.test else []
-        final = None
-        if test:
-            final = self._score("test", test)._replace(step=best.step)
-            self._tell_validation(final)
+        final = self._test(test, best.step) if test else self._written_down(best.step)
         progress = self._stoppable("samples for the picture")
         picture = take_picture(self._model, test or self._cases["validation"], progress=progress)
         return Report("completed", self.state.step, best.step, final, picture)
+
+    def _test(self, cases: list[StoredCase], step: int) -> Validation:
+        scored = self._score("test", cases)._replace(step=step)
+        self._write_down(scored)
+        self._announcer.tell("ddmkit_validated", validation=scored)
+        return scored
+
+    def _advice(self, error: DivergedError) -> str:
+        if not self._folder.has_checkpoint("last"):
+            return f"{error} No checkpoint is saved yet: start anew with a lower training.learning_rate (-o)."
+        rate = self._configuration.training.learning_rate / 10
+        resume = f"ddmkit train --resume {self._folder.path} -o training.learning_rate={rate:g}"
+        return f"{error} The last good checkpoint is kept; go on from it with: {resume}"
 
     @property
     def _model(self) -> Model:
@@ -208,7 +242,7 @@ def open_session(configuration: Configuration, checkpoint: Path | None = None) -
         CheckpointError: the checkpoint belongs to another network.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator(configuration.seed, "weights").integers(2**63)))
+        torch.manual_seed(seed_of(configuration.seed, "weights"))
         network = configuration.backbone.build(configuration.in_channels, configuration.out_channels)
     session = configuration.engine.open(network, configuration.training if checkpoint is None else None)
     if checkpoint is not None:

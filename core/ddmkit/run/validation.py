@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,14 +35,15 @@ def validate(
     started = time.perf_counter()
     scores: list[Score] = []
     for number, case in enumerate(cases, start=1):
-        scores += _score(model, case)
+        # Told after every call of the network too, so that a run can be stopped within a case.
+        scores += _score(model, case, partial(_still, progress, number - 1, len(cases)))
         progress(number, len(cases))
     return Validation(step, split, scores, summarise(scores), time.perf_counter() - started, best=False)
 
 
 def mean_dice(validation: Validation) -> float:
-    """Return the mean Dice over cases and regions."""
-    return float(np.mean([score.dice for score in validation.scores]))
+    """Return the mean Dice over cases and regions; 0 for a task that scores none."""
+    return float(np.mean([score.dice for score in validation.scores])) if validation.scores else 0.0
 
 
 def take_picture(
@@ -70,10 +72,14 @@ def take_picture(
     )
 
 
-def _score(model: Model, case: StoredCase) -> list[Score]:
+def _still(progress: Callable[[int, int], None], done: int, total: int, *_: int) -> None:
+    progress(done, total)
+
+
+def _score(model: Model, case: StoredCase, progress: Callable[[int, int], None]) -> list[Score]:
     configuration = model.configuration
     ensemble = configuration.sampling.ensemble
-    answer = answer_case(model, case, ensemble=ensemble, seed=configuration.seed)
+    answer = answer_case(model, case, ensemble=ensemble, seed=configuration.seed, progress=progress)
     reference = case.labels()
     assert reference is not None  # noqa: S101 - only labelled cases are split
     task = configuration.task

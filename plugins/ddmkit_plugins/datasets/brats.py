@@ -33,19 +33,28 @@ class BratsFolders(Dataset):
 
     @override
     def cases(self, root: Path) -> list[Case]:
+        found, wrong = self.survey(root)
+        for reason in wrong.values():
+            raise DataError(reason)
+        return found
+
+    @override
+    def survey(self, root: Path) -> tuple[list[Case], dict[str, str]]:
         found: dict[str, Case] = {}
+        wrong: dict[str, str] = {}
         for folder, files in _folders(root):
-            case = _case(folder, files)
-            if case is None:
+            try:
+                case = _case(folder, files)
+            except DataError as error:
+                wrong.setdefault(_name(folder), str(error))
                 continue
-            other = found.setdefault(case.name, case)
-            if other is not case:
-                msg = (
+            if case is not None and (other := found.setdefault(case.name, case)) is not case:
+                wrong.setdefault(
+                    case.name,
                     f"Two folders are named {case.name}: {_folder_of(other)} and {folder}; rename or move one, "
-                    "or give a folder that holds one of them."
+                    "or give a folder that holds one of them.",
                 )
-                raise DataError(msg)
-        return [found[name] for name in sorted(found)]
+        return [found[name] for name in sorted(found.keys() - wrong)], wrong
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -57,7 +66,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
     waiting = [root]
     while waiting:
         folder = waiting.pop()
-        name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - "." has a name, and a link keeps its own
+        name = _name(folder)
         try:
             status = folder.stat()
             if (place := (status.st_dev, status.st_ino, name)) in seen:
@@ -73,9 +82,13 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
         waiting += [folder / entry.name for entry in reversed(visible) if entry.is_dir()]
 
 
+def _name(folder: Path) -> str:
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - "." has a name, and a link keeps its own
+
+
 def _case(folder: Path, files: list[str]) -> Case | None:
     """Return the case that `folder` is, or None where no file is a contrast of the folder's name."""
-    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - as above
+    name = _name(folder)
     present = {modality: _file(folder, f"{name}_{modality}", files) for modality in _MODALITIES}
     images = {modality: path for modality, path in present.items() if path is not None}
     if not images:

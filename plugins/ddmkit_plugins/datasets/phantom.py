@@ -49,6 +49,14 @@ class Phantom(Dataset):
         return [case for case in cases if case.name in names]
 
     @override
+    def ready(self, root: Path | None) -> Path | None:
+        if root is not None and root.exists() and self.cases(root):
+            return root
+        folder = root or self._own_folder
+        names = map(case_name, range(1, self.count + 1))
+        return folder if all((folder / name).exists() for name in names) else None
+
+    @override
     def prepare(self, root: Path | None, progress: Callable[[str, int, int], None]) -> Path:
         """Write the cases that are missing; a path that already holds cases is used as it is.
 

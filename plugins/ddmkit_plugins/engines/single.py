@@ -26,7 +26,9 @@ class Single(Engine):
         description="Where the network lives: cpu, cuda, cuda:N, or auto for a GPU if there is one.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="Arithmetic of the network; weights and optimizer stay float32 either way."
+        default="float32",
+        description="Arithmetic of the network; weights and optimizer stay float32 either way. On a GPU, float32 "
+        "convolutions are torch's own: in TF32 where the device has it.",
     )
     channels_last: bool = Field(
         default=False, description="Keep the channels of a voxel side by side in memory; often faster with bfloat16."

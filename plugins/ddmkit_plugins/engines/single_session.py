@@ -6,7 +6,6 @@ import copy
 import math
 import resource
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import override
 
-from ddmkit import CheckpointError, DeviceError, DivergedError, Session, StepResult, StorageError
+from ddmkit import CheckpointError, DivergedError, Session, StepResult, StorageError
+from ddmkit.memory import memory_guard
 from ddmkit.rate import learning_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ddmkit_plugins.engines.single import Single
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_SMALLER_NETWORK = "lower backbone.width, or choose another engine.device"
+_SMALLER_STEP = "lower patch.sides or engine.micro_batch, or set engine.precision=bfloat16"
+_SMALLER_SAMPLE = "lower sampling.members_at_once, or set engine.precision=bfloat16"
 
 
 class SingleSession(Session):
@@ -46,7 +49,8 @@ class SingleSession(Session):
         self._settings = settings
         self._training = training
         layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
-        self._network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        with memory_guard(device, _SMALLER_NETWORK):
+            self._network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self._averaged: nn.Module | None = None
         self._optimizer: torch.optim.AdamW | None = None
         if training is not None:
@@ -60,6 +64,10 @@ class SingleSession(Session):
 
     @override
     def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
+        with memory_guard(self.device, _SMALLER_STEP):
+            return self._step(batches, count, loss, number)
+
+    def _step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
         assert self._training is not None  # noqa: S101 - a session opened without training is never stepped
         assert self._optimizer is not None  # noqa: S101 - as above
         self._network.train()
@@ -80,7 +88,7 @@ class SingleSession(Session):
         network = self._averaged or self._network
         network.eval()
         # Not inference_mode: samplers clip in place what is answered here.
-        with torch.no_grad(), self._precision(), self._memory_guard(inputs):
+        with torch.no_grad(), self._precision(), memory_guard(self.device, _SMALLER_SAMPLE):
             output: Tensor = network(inputs, times)
             return output.float()
 
@@ -120,29 +128,14 @@ class SingleSession(Session):
         layout = torch.channels_last_3d if self._settings.channels_last else torch.contiguous_format
         inputs = batch.inputs.to(self.device, memory_format=layout, non_blocking=True)
         times, target = batch.times.to(self.device, non_blocking=True), batch.target.to(self.device, non_blocking=True)
-        with self._memory_guard(inputs):
-            with self._precision():
-                output = self._network(inputs, times)
-            share = loss(output, target) * (len(inputs) / count)
-            value = float(share.detach())
-            if not math.isfinite(value):
-                raise DivergedError(_diverged("loss", value, number))
-            share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        with self._precision():
+            output = self._network(inputs, times)
+        share = loss(output, target) * (len(inputs) / count)
+        value = float(share.detach())
+        if not math.isfinite(value):
+            raise DivergedError(_diverged("loss", value, number))
+        share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value
-
-    @contextmanager
-    def _memory_guard(self, inputs: Tensor) -> Generator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            shape = "×".join(map(str, inputs.shape))
-            msg = (
-                f"The memory of {self.device} does not suffice for an input of {shape}: lower patch.sides or "
-                "engine.micro_batch, or set engine.precision=bfloat16 (-o KIND.FIELD=VALUE)."
-            )
-            raise DeviceError(msg) from error
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(
@@ -176,21 +169,13 @@ class SingleSession(Session):
         return state
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Tell by the type on a GPU; on the CPU torch has no type of its own for it."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _unstepped(parameter: nn.Parameter) -> dict[str, Tensor]:
     """Return what AdamW begins with; it keeps nothing before its first step."""
     return {"step": torch.zeros(()), **{moment: torch.zeros_like(parameter) for moment in _MOMENTS}}
 
 
 def _diverged(what: str, value: float, number: int) -> str:
-    return (
-        f"The {what} is {value} at step {number}: the last good checkpoint is kept. Lower training.learning_rate "
-        "or set training.gradient_clip, with -o, and go on from it."
-    )
+    return f"The {what} is {value} at step {number}: lower training.learning_rate or set training.gradient_clip."
 
 
 def _save(state: dict[str, Tensor], path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 
 from ddmkit.files import whole_file
 from ddmkit.volume import spacing_of
+from ddmkit_plugins.trackers.curves import running_mean, thin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,29 +19,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ddmkit.events import Picture
+    from ddmkit_plugins.trackers.curves import Curves
 
 _REFERENCE = "#ffb000"
 _ANSWER = "#00a5ff"
 _DOTS_PER_INCH = 120
+_POINTS = 2000
+"""A line of more points than a picture has columns takes long and shows no more."""
 
 
-def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
+def draw_curves(curves: Curves, path: Path) -> None:
     """Draw loss over steps and, where there are validations, mean Dice per region.
 
     Args:
-        records: lines of `metrics.jsonl`.
+        curves: of a run so far.
         path: of the PNG.
     """
-    steps = [record for record in records if record["kind"] == "step"]
-    validations = [record for record in records if record["kind"] == "validation"]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, dice = figure.subplots(1, 2)
-    _draw_loss(loss, [record["step"] for record in steps], np.array([record["loss"] for record in steps]))
-    for region in validations[0]["summary"] if validations else ():
-        means = [record["summary"][region]["dice_mean"] for record in validations]
-        dice.plot([record["step"] for record in validations], means, "o-", label=region)
+    _draw_loss(loss, curves.steps, curves.losses)
+    for region, means in curves.dice.items():
+        dice.plot(curves.validated, means, "o-", label=region)
     dice.set(xlabel="step", ylabel="Dice of whole volumes", title="validation", ylim=(0, 1))
-    if validations:
+    if curves.dice:
         dice.legend(loc="lower right")
     _save(figure, path)
 
@@ -92,15 +94,20 @@ def _to_lps(affine: np.ndarray) -> np.ndarray:
     return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(("L", "P", "S"))))
 
 
-def _draw_loss(axes: Axes, steps: list[int], losses: np.ndarray) -> None:
-    axes.plot(steps, losses, color="0.8", linewidth=0.8, label="each step")
+def _draw_loss(axes: Axes, steps: np.ndarray, losses: np.ndarray) -> None:
+    axes.set(xlabel="step", ylabel="loss", title="training")
+    if not len(losses):
+        return
+    block = math.ceil(len(losses) / _POINTS)
+    label = "each step" if block == 1 else f"mean of {block} steps"
+    axes.plot(thin(steps, block), thin(losses, block), color="0.8", linewidth=0.8, label=label)
     width = max(len(losses) // 20, 1)
     if len(losses) > width:
-        means = np.convolve(losses, np.full(width, 1 / width), mode="valid")
-        axes.plot(steps[width - 1 :], means, label=f"mean of {width}")
-    axes.set(xlabel="step", ylabel="loss", title="training", yscale="log")
-    if len(losses):
-        axes.legend()
+        means = running_mean(losses, width)[::block]
+        axes.plot(steps[width - 1 :: block], means, label=f"mean of the last {width}")
+    if (losses > 0).any():  # else there is nothing that a logarithm could show
+        axes.set_yscale("log", nonpositive="mask")
+    axes.legend()
 
 
 def _save(figure: Figure, path: Path) -> None:

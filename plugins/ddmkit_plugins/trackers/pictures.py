@@ -26,7 +26,7 @@ def ddmkit_run_ended(run: Run, report: Report) -> None:
 
 
 def _draw_curves(run: Run) -> None:
-    from ddmkit.run.folder import RunFolder
+    from ddmkit_plugins.trackers.curves import read_curves
     from ddmkit_plugins.trackers.drawing import draw_curves
 
-    draw_curves(RunFolder(run.folder).metrics(), run.folder / "pictures" / "curves.png")
+    draw_curves(read_curves(run.folder / "metrics.jsonl"), run.folder / "pictures" / "curves.png")

@@ -87,7 +87,7 @@ def test_a_window_larger_than_the_volume_is_warned_of(
         assert caplog.messages == []
         make_plan(configured("patch.sides=16,5,5"), root)
     assert caplog.messages == [
-        "The window (16, 5, 5) is larger than the volume (10, 12, 9): volumes are padded to (16, 12, 9)."
+        "The window (16, 5, 5) is larger than the volume (10, 12, 9): it is padded to (16, 12, 9)."
     ]
 
 

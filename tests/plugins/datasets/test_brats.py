@@ -100,6 +100,18 @@ def test_a_missing_contrast_is_named_with_its_case(tmp_path: Path) -> None:
     assert "put that there" in message
 
 
+def test_a_survey_reads_on_after_broken_cases(tmp_path: Path) -> None:
+    make_case(tmp_path / "whole")
+    make_case(tmp_path / "half", "t1", "seg")
+    for group in ("hgg", "lgg"):
+        make_case(tmp_path / group / "twin")
+    cases, wrong = BratsFolders().survey(tmp_path)
+    assert [case.name for case in cases] == ["whole"]
+    assert wrong.keys() == {"half", "twin"}
+    assert "half lacks half_t1ce.nii.gz" in wrong["half"]
+    assert "Two folders are named twin" in wrong["twin"]
+
+
 @pytest.mark.parametrize("part", ["t2", "seg"])
 def test_a_file_that_is_there_twice_is_refused(tmp_path: Path, part: str) -> None:
     make_case(make_case(tmp_path / "a"), part, ending=".nii")

@@ -264,7 +264,7 @@ def test_what_is_not_finite_ends_the_run_with_its_step_and_leaves_the_weights(
     session = open_cpu(network, training(ema=0.9))
     do_steps(session, 1, 2)
     before = weights(network)
-    with pytest.raises(DivergedError, match=rf"^The {what} at step 3: .* Lower training.learning_rate"):
+    with pytest.raises(DivergedError, match=rf"^The {what} at step 3: lower training.learning_rate"):
         session.step([batch(3)], 4, loss, 3)
     assert equal(weights(network), before)
 
@@ -390,5 +390,5 @@ def test_memory_and_disk_that_do_not_suffice_are_one_sentence_each(tmp_path: Pat
     command = [sys.executable, "-c", dedent(LITTLE_MEMORY), str(tmp_path)]
     ran: Any = subprocess.run(command, capture_output=True, text=True, check=True)
     memory, disk = ran.stdout.splitlines()
-    assert memory.startswith("DeviceError The memory of cpu does not suffice for an input of 1×1×64×64×64: lower")
+    assert memory.startswith("DeviceError The memory of cpu does not suffice: lower sampling.members_at_once")
     assert disk.startswith(f"StorageError Cannot write {tmp_path / 'model.safetensors'}")

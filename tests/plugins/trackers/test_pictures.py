@@ -12,6 +12,7 @@ from ddmkit import Registry
 from ddmkit.events import Announcer, Picture, Report, Run, Validation
 from ddmkit.run.folder import RunFolder
 from ddmkit_plugins.trackers import pictures
+from ddmkit_plugins.trackers.curves import Curves, read_curves
 from ddmkit_plugins.trackers.drawing import draw_case, draw_curves
 
 if TYPE_CHECKING:
@@ -50,13 +51,22 @@ def pixels(path: Path) -> np.ndarray:
     return image
 
 
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    """Draw the curves of a run with these records."""
+    folder = RunFolder(path.parent / f"{path.stem}-run")
+    folder.path.mkdir()
+    for record in records:
+        folder.append_metrics(record)
+    draw_curves(read_curves(folder.metrics_file), path)
+
+
 def has(image: np.ndarray, colour: tuple[float, float, float]) -> bool:
     return bool((np.abs(image - colour).max(axis=-1) < 0.05).sum() > 50)
 
 
 def test_curves_are_drawn_of_steps_and_validations(tmp_path: Path) -> None:
-    draw_curves([*steps(50), validation(25, 0.3), validation(50, 0.6)], tmp_path / "curves.png")
-    draw_curves(steps(50), tmp_path / "steps.png")
+    draw([*steps(50), validation(25, 0.3), validation(50, 0.6)], tmp_path / "curves.png")
+    draw(steps(50), tmp_path / "steps.png")
     with_validations, without = pixels(tmp_path / "curves.png"), pixels(tmp_path / "steps.png")
     assert has(with_validations, MEAN_LOSS)
     assert has(without, MEAN_LOSS)
@@ -70,8 +80,18 @@ def test_curves_are_drawn_of_steps_and_validations(tmp_path: Path) -> None:
     ids=["none", "1", "2", "no steps"],
 )
 def test_curves_are_drawn_of_little_or_nothing(tmp_path: Path, records: list[dict[str, Any]]) -> None:
-    draw_curves(records, tmp_path / "curves.png")
+    draw(records, tmp_path / "curves.png")
     pixels(tmp_path / "curves.png")
+
+
+def test_long_runs_and_losses_of_zero_are_drawn(tmp_path: Path) -> None:
+    count = 30_000
+    losses = np.abs(np.sin(np.arange(count)))
+    losses[-2000:] = 0
+    draw_curves(Curves(np.arange(1, count + 1), losses, [], {}), tmp_path / "curves.png")
+    assert has(pixels(tmp_path / "curves.png"), MEAN_LOSS)
+    draw_curves(Curves(np.arange(1, 51), np.zeros(50), [], {}), tmp_path / "zeros.png")
+    assert has(pixels(tmp_path / "zeros.png"), MEAN_LOSS)
 
 
 def test_a_case_shows_reference_and_answer(tmp_path: Path) -> None:
