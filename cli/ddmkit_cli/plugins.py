@@ -47,7 +47,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
     from ddmkit.configuration import Configuration
 
     registry = Registry()
-    found = [component for component in registry.components() if component.name == name]
+    found = [component for component in registry.components() if name in (component.name, component.kind)]
     presets = registry.presets()
     for component in found:
         origin = f"  ({component.__module__}, {registry.package(component)})"

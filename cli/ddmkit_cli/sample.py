@@ -82,6 +82,9 @@ def sample(
         chosen = _chosen(there, _of_split(folder, splits, split), f"--split {split}", source)
     else:
         chosen = there if cases is None else _chosen(there, cases.split(","), "--cases", source)
+    if checkpoint == "best" and not folder.has_checkpoint("best") and folder.has_checkpoint("last"):
+        say("No checkpoint of this run was validated yet: using the last one.")
+        checkpoint = "last"
     weights = folder.find_checkpoint(checkpoint)
     model = Model(configuration, open_session(configuration, weights))
     store = Store(configuration)

@@ -97,6 +97,7 @@ def test_plugins_show_gives_settings_with_ranges_and_defaults(ddmkit: Run) -> No
     assert "29" in shown
     assert "training.learning_rate" in ddmkit("plugins", "show", "training").stdout
     assert "multipliers" in ddmkit("plugins", "show", "quick").stdout
+    assert "patch.narrow" in ddmkit("plugins", "show", "patch").stdout
     refused(ddmkit("plugins", "show", "unet"), 2, "'unet'")
 
 

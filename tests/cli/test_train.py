@@ -116,6 +116,10 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, trained
     assert f"Stopped after step {step}" in said
     assert "ddmkit train --resume run" in said
     assert "Traceback" not in said
+    data = next((tmp_path / "phantom").iterdir())
+    early = call(tmp_path, "sample", "run", "--input", data, "--cases", min(data.iterdir()).name, "--out", "early")
+    assert early.returncode == 0, early.stderr
+    assert "using the last one" in early.stderr
     result = call(tmp_path, "train", "--resume", "run", "--steps", str(step + 2), "-o", "validation.every=2")
     assert result.returncode == 0, result.stderr
     same = losses(trained[0] / "run")

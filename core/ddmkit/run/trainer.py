@@ -181,8 +181,8 @@ class _Trainer:
         """Return the validation of a step, which may have been done before the run was gone on with."""
         for record in self._folder.records():
             if record["kind"] == "validation" and record["step"] == step:
-                facts = {field: record[field] for field in Validation._fields}
-                return Validation(**{**facts, "scores": [Score(**score) for score in facts["scores"]]})
+                scores = [Score(**score) for score in record["scores"]]
+                return Validation(step, "validation", scores, record["summary"], record["seconds"], record["best"])
         return None
 
     def _finish(self) -> Report:
