@@ -82,10 +82,7 @@ def sample(
         chosen = _chosen(there, _of_split(folder, splits, split), f"--split {split}", source)
     else:
         chosen = there if cases is None else _chosen(there, cases.split(","), "--cases", source)
-    if checkpoint == "best" and not folder.has_checkpoint("best") and folder.has_checkpoint("last"):
-        say("No checkpoint of this run was validated yet: using the last one.")
-        checkpoint = "last"
-    weights = folder.find_checkpoint(checkpoint)
+    weights = _weights(folder, checkpoint)
     model = Model(configuration, open_session(configuration, weights))
     store = Store(configuration)
     record = _record(configuration, run, weights, seed)
@@ -111,6 +108,14 @@ def sample(
             _write_record(out_folder, record)
             result(f"{case.name}: {voxels} voxels, {seconds:.1f} s")
     propose("evaluate", out_folder, "--reference", source)
+
+
+def _weights(folder: RunFolder, checkpoint: str) -> Path:
+    """Return the checkpoint asked for; of a run stopped before its first validation, the last for the best."""
+    if checkpoint == "best" and not folder.has_checkpoint("best") and folder.has_checkpoint("last"):
+        say("No checkpoint of this run was validated yet: using the last one.")
+        checkpoint = "last"
+    return folder.find_checkpoint(checkpoint)
 
 
 def _with_options(registry: Registry, configuration: Configuration, options: list[str]) -> Configuration:

@@ -164,8 +164,7 @@ def enlarge(coarse: Tensor, factor: int, shape: Shape) -> Tensor:
 def _own_grid(readout: Tensor, case: StoredCase, factor: int) -> Tensor:
     """Take read-outs (N, C, …) to the case's own grid, on the CPU."""
     fine = enlarge(readout.float().cpu(), factor, case.frame)
-    x, y, z = (slice(o, o + n) for o, n in zip(case.offset, case.shape, strict=True))
-    return fine[..., x, y, z]
+    return torch.from_numpy(case.unpad(fine.numpy()))
 
 
 def _counted(progress: Callable[[int, int], None] | None, calls: int) -> Callable[[], None]:
