@@ -8,6 +8,9 @@ from ddmkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from ddmkit import Dataset, Registry
 
 
 def refuse_fixed(options: Sequence[str], free: Sequence[str], reason: str) -> None:
@@ -26,3 +29,27 @@ def refuse_fixed(options: Sequence[str], free: Sequence[str], reason: str) -> No
         if part not in free:
             msg = f"-o {given} {reason}; here only the settings of {', '.join(free)} may change."
             raise ConfigurationError(msg)
+
+
+def layout_of(registry: Registry, path: Path, name: str | None, options: Sequence[str] = ()) -> Dataset:
+    """Return the layout of a folder: the one that is named, else whichever fits.
+
+    Args:
+        registry: where layouts are found.
+        path: the folder.
+        name: what --dataset says, if anything.
+        options: its settings, as given to -o.
+
+    Raises:
+        ConfigurationError: there is no such layout or setting.
+        DataError: no layout fits, or several do.
+    """
+    from ddmkit import Dataset
+    from ddmkit.assembly import component
+    from ddmkit.detection import recognise
+
+    refuse_fixed(options, ("dataset",), "is no setting of the data's layout")
+    if name is not None:
+        return component(registry, Dataset, name, options)
+    found = recognise(registry, path)
+    return component(registry, Dataset, found.name, options) if options else found

@@ -7,7 +7,7 @@ import time
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,17 +15,20 @@ from ddmkit_cli.console import bars, propose, result, say
 from ddmkit_cli.options import refuse_fixed
 
 if TYPE_CHECKING:
-    from ddmkit import Case, Registry
+    from collections.abc import Callable, Mapping
+
+    from ddmkit import Case, Dataset, Registry, Task
     from ddmkit.configuration import Configuration
     from ddmkit.run.folder import RunFolder
     from ddmkit.sampling import Answer
+    from ddmkit.stored_case import StoredCase
 
 EXAMPLES = (
     "Examples: [bold]ddmkit sample runs/mine --input BraTS2020/ --split test --out answers/[/bold] · "
     "[bold]ddmkit sample runs/mine --input BraTS2020/ --cases BraTS20_Training_003 --ensemble 15 --steps 20 "
     "--out answers/[/bold] · [bold]-o sampler.eta=1 -o engine.precision=bfloat16[/bold]"
 )
-_FREE = ("sampler", "sampling", "engine")
+_FREE = ("sampler", "sampling", "engine", "dataset")
 
 
 class Split(StrEnum):
@@ -46,6 +49,9 @@ def sample(
     cases: Annotated[str | None, typer.Option(help="Only these cases: a,b,c.", metavar="A,B")] = None,
     split: Annotated[Split | None, typer.Option(help="Only the cases of this split of the run.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
+    dataset: Annotated[
+        str | None, typer.Option(help="Layout of the input. [default: told by looking]", metavar="D")
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,18 +60,21 @@ def sample(
             help=f"Settings of {', '.join(_FREE)}; see ddmkit plugins show. Repeatable.",
         ),
     ] = None,
+    *,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without the cases that cannot be used.")] = False,
 ) -> None:
     """Answer whole volumes with a trained model.
 
-    For each case CASE_seg (the answer), CASE_mean and CASE_var (mean and variance of the ensemble) are written on
-    the input's own grid, and sample.json says how they were made.
+    For each case CASE_seg (the answer, in the label numbers of the input's layout), CASE_mean and CASE_var (mean and
+    variance of the ensemble) are written on the input's own grid, and sample.json says how they were made and what
+    the numbers mean.
     """
     from ddmkit import ConfigurationError, Registry
+    from ddmkit.detection import recognise
+    from ddmkit.labels import numbers_for
     from ddmkit.run.folder import RunFolder
-    from ddmkit.run.plan import find_cases
     from ddmkit.run.trainer import open_session
     from ddmkit.sampling import Model, answer_case
-    from ddmkit.store import Store
 
     if cases is not None and split is not None:
         msg = f"--cases {cases} and --split {split} both say which cases; leave out one of them."
@@ -74,40 +83,77 @@ def sample(
     folder = RunFolder(run)
     options = [*(option or []), *([] if steps is None else [f"sampler.steps={steps}"])]
     options += [] if ensemble is None else [f"sampling.ensemble={ensemble}"]
-    configuration = _with_options(registry, folder.configuration(registry), options)
+    configuration = _with_options(registry, folder.configuration(registry), dataset, options)
+    layout = configuration.dataset if dataset else recognise(registry, source, configuration.dataset)
     seed = configuration.seed if seed is None else seed
     splits = _splits(folder, needed=split is not None)
-    there = find_cases(configuration.dataset, source)
+    wanted = None if cases is None else _Wanted([name.strip() for name in cases.split(",") if name.strip()], "--cases")
     if split is not None:
-        chosen = _chosen(there, _of_split(folder, splits, split), f"--split {split}", source)
-    else:
-        chosen = there if cases is None else _chosen(there, cases.split(","), "--cases", source)
+        wanted = _Wanted(_of_split(folder, splits, split), f"--split {split}")
     weights = _weights(folder, checkpoint)
     model = Model(configuration, open_session(configuration, weights))
-    store = Store(configuration)
     record = _record(configuration, run, weights, seed)
     with bars() as progress:
-        for case in chosen:
+        for case in _opened(configuration, layout, source, wanted, partial(progress, "cases read"), skip_bad=skip_bad):
             started = time.perf_counter()
             answer = answer_case(
-                model,
-                store.open(case._replace(labels=None)),  # a reference is not needed, so it need not be readable
-                ensemble=configuration.sampling.ensemble,
-                seed=seed,
-                progress=partial(progress, case.name),
+                model, case, ensemble=configuration.sampling.ensemble, seed=seed, progress=partial(progress, case.name)
             )
-            _write(out_folder, case, answer, configuration.task.modalities[0])
+            numbers = numbers_for(configuration.task.answers, case.case.labels)
+            _write(out_folder, case.case, answer, numbers, configuration.task)
             seconds = time.perf_counter() - started
             voxels = int((answer.labels > 0).sum())
             record["cases"][case.name] = {
                 "seconds": round(seconds, 2),
                 "voxels": voxels,
                 "split": splits.get(case.name),
+                "answers": {str(number): name for number, name in numbers.items()},
             }
             record["peak_memory"] = model.session.peak_memory()
             _write_record(out_folder, record)
             result(f"{case.name}: {voxels} voxels, {seconds:.1f} s")
     propose("evaluate", out_folder, "--reference", source)
+
+
+class _Wanted(NamedTuple):
+    """The cases that are asked for."""
+
+    names: list[str]
+    flag: str
+    """What asked for them."""
+
+
+def _opened(
+    configuration: Configuration,
+    layout: Dataset,
+    source: Path,
+    wanted: _Wanted | None,
+    progress: Callable[[int, int], None],
+    *,
+    skip_bad: bool,
+) -> list[StoredCase]:
+    """Find and normalise the cases before the first is answered, so that a bad one is known before hours of work."""
+    from ddmkit import ConfigurationError, DataError
+    from ddmkit.run.cases import refuse_or_skip, usable_cases
+    from ddmkit.store import Store
+
+    found = usable_cases(layout, source, configuration.task.modalities, references=False)
+    there = {case.name: case for case in found.cases}
+    names = sorted(there.keys() | found.wrong.keys() if wanted is None else set(wanted.names))
+    for name in names:
+        if name not in there and name not in found.wrong:
+            some = ", ".join(list(there)[:5])
+            msg = f"{wanted.flag if wanted else ''} names {name!r}, which is not under {source}; the first are {some}."
+            raise ConfigurationError(msg)
+    bad = {name: found.wrong[name] for name in names if name in found.wrong}
+    refuse_or_skip(bad, len(names), source, skip_bad=skip_bad)
+    chosen = [there[name] for name in names if name in there]
+    opened = Store(configuration, references=False).open_all(chosen, progress)
+    refuse_or_skip(opened.wrong, len(names), source, skip_bad=skip_bad)
+    if not opened.cases:
+        msg = f"None of the {len(names)} cases under {source} can be used: ddmkit check {source} says why."
+        raise DataError(msg)
+    return opened.cases
 
 
 def _weights(folder: RunFolder, checkpoint: str) -> Path:
@@ -118,11 +164,14 @@ def _weights(folder: RunFolder, checkpoint: str) -> Path:
     return folder.find_checkpoint(checkpoint)
 
 
-def _with_options(registry: Registry, configuration: Configuration, options: list[str]) -> Configuration:
+def _with_options(
+    registry: Registry, configuration: Configuration, dataset: str | None, options: list[str]
+) -> Configuration:
     from ddmkit.assembly import assemble
 
     refuse_fixed(options, _FREE, "does not fit a trained network")
-    return assemble(registry, base=[configuration.tree()], options=options)
+    names = {} if dataset is None else {"dataset": dataset}
+    return assemble(registry, base=[configuration.tree()], names=names, options=options)
 
 
 def _splits(folder: RunFolder, *, needed: bool) -> dict[str, str]:
@@ -148,19 +197,6 @@ def _of_split(folder: RunFolder, splits: dict[str, str], split: Split) -> list[s
     return names
 
 
-def _chosen(cases: list[Case], names: list[str], flag: str, source: Path) -> list[Case]:
-    from ddmkit import ConfigurationError
-
-    known = {case.name: case for case in cases}
-    wanted = [name.strip() for name in names if name.strip()]
-    for name in wanted:
-        if name not in known:
-            some = ", ".join(list(known)[:5])
-            msg = f"{flag} names {name!r}, which is not under {source}; the first there are {some}."
-            raise ConfigurationError(msg)
-    return [known[name] for name in wanted]
-
-
 def _record(configuration: Configuration, run: Path, weights: Path, seed: int) -> dict[str, Any]:
     return {
         "run": str(run),
@@ -169,21 +205,24 @@ def _record(configuration: Configuration, run: Path, weights: Path, seed: int) -
         "ensemble": configuration.sampling.ensemble,
         "sampler": configuration.sampler.tree(),
         "task": configuration.task.tree(),
-        "answers": {str(number): name for number, name in configuration.task.answers.items()},
         "peak_memory": 0,
         "cases": {},
     }
 
 
-def _write(folder: Path, case: Case, answer: Answer, modality: str) -> None:
+def _write(folder: Path, case: Case, answer: Answer, numbers: Mapping[int, str], task: Task) -> None:
+    import numpy as np
+
     from ddmkit.volume import write_like
 
-    like = case.images[modality]
-    write_like(folder / f"{case.name}_seg.nii.gz", answer.labels, like)
-    for what, channels in (("mean", answer.mean), ("var", answer.variance)):
-        for channel, array in enumerate(channels):
-            suffix = what if len(channels) == 1 else f"{what}{channel}"
-            write_like(folder / f"{case.name}_{suffix}.nii.gz", array, like)
+    like = case.images[task.modalities[0]].path
+    names, channels = {name: number for number, name in numbers.items()}, task.x0_channels
+    of_index = np.array([0, *(names[name] for name in task.answers)], dtype=np.uint8)
+    write_like(folder / f"{case.name}_seg.nii.gz", of_index[answer.labels], like)
+    for what, arrays in (("mean", answer.mean), ("var", answer.variance)):
+        for channel, array in zip(channels, arrays, strict=True):
+            ending = what if len(channels) == 1 else f"{what}_{channel}"
+            write_like(folder / f"{case.name}_{ending}.nii.gz", array, like)
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from ddmkit_cli.options import refuse_fixed
 from ddmkit_cli.tables import fact_table, score_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ddmkit import Registry
     from ddmkit.configuration import Configuration
     from ddmkit.events import Report
@@ -31,7 +33,7 @@ _SCORED = {
     "test": "Test cases, never seen in training",
     "validation": "Validation cases, which chose the checkpoint",
 }
-_FREE_ON_RESUME = ("training", "validation", "sampling", "sampler", "engine")
+_FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "sampler", "engine")
 
 
 def train(
@@ -44,7 +46,9 @@ def train(
         Path | None,
         typer.Option(help="Folder of the cases; with --resume, where it is now. [default: synthetic phantoms]"),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Layout of that folder.", metavar="D")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Layout of that folder. [default: told by looking]", metavar="D")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="The network.", metavar="B")] = None,
     schedule: Annotated[str | None, typer.Option(help="The noise schedule.", metavar="S")] = None,
     sampler: Annotated[str | None, typer.Option(help="How validation samples.", metavar="S")] = None,
@@ -67,6 +71,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the configuration, do nothing.")
     ] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without the cases that cannot be used.")] = False,
 ) -> None:
     """Train a diffusion model, validating on held-out cases by sampling whole volumes.
 
@@ -90,7 +95,8 @@ def train(
     options = [*(option or []), *([] if steps is None else [f"training.steps={steps}"])]
     registry = Registry()
     if resume is not None:
-        _refuse_on_resume({"--preset": preset, "--config": config, "--run": run, "--seed": seed}, names)
+        flags = {"--preset": preset, "--config": config, "--run": run, "--seed": seed, "--skip-bad": skip_bad or None}
+        _refuse_on_resume(flags, names)
         folder = RunFolder(resume)
         configuration = _resumed(registry, folder, data, options)
     else:
@@ -99,7 +105,10 @@ def train(
             say(f"No --preset is given: using {preset!r}, which is small and quick.")
         configuration = _assembled(registry, preset, config, data, seed, names, options)
         folder = RunFolder(run or Path("runs") / f"{preset or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
-    _run(registry, configuration, folder, resume=resume is not None, dry_run=dry_run)
+    if dry_run:
+        _print_plan(configuration, folder.split() if resume else None, skip_bad=skip_bad)
+    else:
+        _run(registry, configuration, folder, resume=resume is not None, skip_bad=skip_bad)
 
 
 def _assembled(
@@ -118,17 +127,21 @@ def _assembled(
         base.append(read_tree(config))
     if data is not None:
         base.append({"data": data.absolute()})
-        if _dataset_of(base) == "phantom":
-            names = {"dataset": "brats", **names}  # whoever has data means them, not synthetic ones
+        if "dataset" not in names:
+            names = {"dataset": _layout(registry, data, base), **names}
     if seed is not None:
         base.append({"seed": seed})
     return assemble(registry, base=base, names=names, options=options)
 
 
-def _dataset_of(base: list[dict[str, Any]]) -> str:
+def _layout(registry: Registry, data: Path, base: list[dict[str, Any]]) -> str:
+    """Return the name of the layout of a folder: the one that is configured if it fits, else whichever does."""
+    from ddmkit import Dataset
+    from ddmkit.assembly import component
+    from ddmkit.detection import recognise
+
     named = [tree["dataset"] for tree in base if "dataset" in tree]
-    dataset = named[-1] if named else ""
-    return str(dataset.get("name") if isinstance(dataset, dict) else dataset)
+    return recognise(registry, data, component(registry, Dataset, named[-1]) if named else None).name
 
 
 def _resumed(registry: Registry, folder: RunFolder, data: Path | None, options: list[str]) -> Configuration:
@@ -140,7 +153,7 @@ def _resumed(registry: Registry, folder: RunFolder, data: Path | None, options: 
     return assemble(registry, base=[before.tree(), moved], options=options)
 
 
-def _refuse_on_resume(flags: dict[str, object], names: dict[str, str]) -> None:
+def _refuse_on_resume(flags: Mapping[str, object], names: dict[str, str]) -> None:
     from ddmkit import ConfigurationError
 
     given = [flag for flag, value in flags.items() if value is not None] + [f"--{kind}" for kind in names]
@@ -149,29 +162,37 @@ def _refuse_on_resume(flags: dict[str, object], names: dict[str, str]) -> None:
         raise ConfigurationError(msg)
 
 
-def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, dry_run: bool) -> None:
+def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, skip_bad: bool) -> None:
     from ddmkit.run.plan import make_plan
 
-    if configuration.data is None:
-        about = (inspect.getdoc(configuration.dataset) or "").partition("\n")[0]
-        say(f"No --data is given: using the data set {configuration.dataset.name!r}. {about}")
-    if dry_run:
-        _print_plan(configuration, folder.split() if resume else None)
-        return
+    _say_data(configuration)
     if not resume:
         folder.refuse_if_used()
     bars = Bars()
     with bars.live():
         data = configuration.dataset.prepare(configuration.data, bars.show)
         configuration = configuration.model_copy(update={"data": data.absolute()})
-        plan = make_plan(configuration, data, folder.split() if resume else None)
+        plan = make_plan(configuration, data, folder.split() if resume else None, skip_bad=skip_bad)
         say(_plan_line(configuration, plan, folder))
-        report = _trained(registry, configuration, plan, folder, bars, resume=resume)
+        report = _trained(registry, configuration, plan, folder, bars, resume=resume, skip_bad=skip_bad)
     _print_report(report, plan, folder)
 
 
+def _say_data(configuration: Configuration) -> None:
+    if configuration.data is None:
+        about = (inspect.getdoc(configuration.dataset) or "").partition("\n")[0]
+        say(f"No --data is given: using the data set {configuration.dataset.name!r}. {about}")
+
+
 def _trained(
-    registry: Registry, configuration: Configuration, plan: Plan, folder: RunFolder, bars: Bars, *, resume: bool
+    registry: Registry,
+    configuration: Configuration,
+    plan: Plan,
+    folder: RunFolder,
+    bars: Bars,
+    *,
+    resume: bool,
+    skip_bad: bool,
 ) -> Report:
     from ddmkit import InterruptedRunError
     from ddmkit.run.trainer import train as train_run
@@ -179,7 +200,7 @@ def _trained(
 
     registry.register(Display(bars))
     try:
-        return train_run(registry, configuration, plan, folder, resume=resume, progress=bars.show)
+        return train_run(registry, configuration, plan, folder, resume=resume, skip_bad=skip_bad, progress=bars.show)
     except KeyboardInterrupt as error:
         if not folder.configuration_file.is_file():
             raise
@@ -187,16 +208,17 @@ def _trained(
         raise InterruptedRunError(msg) from error
 
 
-def _print_plan(configuration: Configuration, split: dict[str, list[str]] | None) -> None:
+def _print_plan(configuration: Configuration, split: dict[str, list[str]] | None, *, skip_bad: bool) -> None:
     from ddmkit.assembly import write_tree
     from ddmkit.run.plan import make_plan
 
+    _say_data(configuration)
     data = configuration.dataset.ready(configuration.data)
     if data is None:
         facts = {"cases": "made when the run starts"}
     else:
         configuration = configuration.model_copy(update={"data": data.absolute()})
-        facts = _facts_of_cases(make_plan(configuration, data, split))
+        facts = _facts_of_cases(make_plan(configuration, data, split, skip_bad=skip_bad))
     out.print(fact_table("Plan (nothing is trained)", {**facts, **_facts_of_network(configuration)}))
     result(write_tree(configuration.tree()))
 
@@ -208,7 +230,7 @@ def _facts_of_cases(plan: Plan) -> dict[str, str]:
         "cases": ", ".join(f"{split} {len(cases)}" for split, cases in plan.splits.items()) + _left_out(plan),
         "shapes": shapes,
         "frame": _sides(plan.frame),
-        "window": _sides(plan.window) + (f" at 1/{plan.factor} resolution" if plan.factor > 1 else ""),
+        "window": _window(plan) + (f" at 1/{plan.factor} resolution" if plan.factor > 1 else ""),
     }
 
 
@@ -219,7 +241,7 @@ def _facts_of_network(configuration: Configuration) -> dict[str, str]:
     parameters = count_parameters(configuration)
     channels = (
         f"{configuration.in_channels} in (condition {configuration.task.condition_channels}, encoding "
-        f"{configuration.encoding.channels}, x_t {configuration.task.x0_channels}), {configuration.out_channels} out"
+        f"{configuration.encoding.channels}, x_t {configuration.out_channels}), {configuration.out_channels} out"
     )
     return {
         "backbone": f"{backbone.name}, {parameters:,} parameters ({size(4 * parameters)} in float32)",
@@ -232,13 +254,19 @@ def _facts_of_network(configuration: Configuration) -> dict[str, str]:
 def _plan_line(configuration: Configuration, plan: Plan, folder: RunFolder) -> str:
     return (
         f"{len(plan.splits['train'])} cases to train on{_left_out(plan)}, {configuration.backbone.name} with "
-        f"{plan.parameters:,} parameters, windows of {_sides(plan.window)} in {_sides(plan.frame)}, "
+        f"{plan.parameters:,} parameters, windows of {_window(plan)} in {_sides(plan.frame)}, "
         f"{configuration.training.steps} steps. Run: {folder.path}"
     )
 
 
+def _window(plan: Plan) -> str:
+    return "the box around each brain" if plan.window is None else _sides(plan.window)
+
+
 def _left_out(plan: Plan) -> str:
-    return f" ({plan.unlabelled} without reference left out)" if plan.unlabelled else ""
+    counts = {"without reference": plan.unlabelled, "that cannot be used": len(plan.left_out)}
+    said = [f"{count} {what}" for what, count in counts.items() if count]
+    return f" ({' and '.join(said)} left out)" if said else ""
 
 
 def _sides(shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ddmkit.backbone import Backbone
 from ddmkit.component import Component
-from ddmkit.dataset import Case, Dataset
+from ddmkit.dataset import Case, Dataset, Image, Survey
 from ddmkit.encoding import Encoding
 from ddmkit.engine import Batch, Engine, Session, StepResult
 from ddmkit.errors import (
@@ -50,6 +50,7 @@ __all__ = [
     "Encoding",
     "Engine",
     "Example",
+    "Image",
     "InterruptedRunError",
     "Patch",
     "PluginError",
@@ -60,6 +61,7 @@ __all__ = [
     "Shape",
     "StepResult",
     "StorageError",
+    "Survey",
     "Task",
     "UnknownComponentError",
     "Window",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]
 S = TypeVar("S", bound=Settings)
+C = TypeVar("C", bound=Component)
 
 _KINDS = {interface.kind: interface for interface in INTERFACES}
 
@@ -62,7 +63,7 @@ def build(registry: Registry, tree: Tree) -> Configuration:
     values: Tree = {}
     for key, part in tree.items():
         if key in _KINDS:
-            values[key] = _component(registry, key, part)
+            values[key] = component(registry, _KINDS[key], part)
         elif key in Configuration.SECTIONS:
             values[key] = make(Configuration.SECTIONS[key], key, part)
         else:
@@ -112,14 +113,28 @@ def make(cls: type[S], prefix: str, values: Any) -> S:  # noqa: ANN401 - whateve
         raise ConfigurationError(_sentence(cls, prefix, error)) from error
 
 
-def _component(registry: Registry, kind: str, part: Any) -> Component:  # noqa: ANN401 - as above
+def component(
+    registry: Registry,
+    interface: type[C],
+    part: Any,  # noqa: ANN401 - as above
+    options: Sequence[str] = (),
+) -> C:
+    """Build a component from its name, or from a mapping of its name and settings, and from options over them.
+
+    Raises:
+        ConfigurationError: it is unknown, or one of its settings is.
+    """
     if isinstance(part, str):
         part = {"name": part}
+    kind = interface.kind
     if not isinstance(part, dict) or not isinstance(part.get("name"), str):
         msg = f"The {kind} must have a name, such as '{kind}: {{name: …}}', not {part!r}."
         raise ConfigurationError(msg)
-    values = {key: value for key, value in part.items() if key != "name"}
-    return make(registry.get(_KINDS[kind], part["name"]), kind, values)
+    tree: Tree = {kind: part}
+    for option in options:
+        _merge(registry, tree, _parse(option, tree))
+    values = {key: value for key, value in tree[kind].items() if key != "name"}
+    return make(registry.get(interface, part["name"]), kind, values)
 
 
 def _merge(registry: Registry, tree: Tree, layer: Tree) -> None:

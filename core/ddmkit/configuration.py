@@ -6,9 +6,9 @@ A configuration is complete: what `config.yaml` of a run says is all there is to
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from ddmkit.backbone import Backbone
 from ddmkit.component import Component, Settings
@@ -17,47 +17,29 @@ from ddmkit.diffusion import Diffusion
 from ddmkit.encoding import Encoding
 from ddmkit.engine import Engine
 from ddmkit.patch import Patch
+from ddmkit.preprocessing import Preprocessing, centred, grown
 from ddmkit.sampler import Sampler
 from ddmkit.schedule import Schedule
 from ddmkit.task import Task
-
-if TYPE_CHECKING:
-    from ddmkit.window import Shape
+from ddmkit.window import Window
 
 INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
 """Every kind of component a configuration names, in the order it is written."""
-Percent: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Preprocessing(Settings):
-    """What happens to a case once, before anything sees it."""
-
-    frame: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
-        default=None,
-        description="Volumes are padded with background, centred, to at least this shape; null: as they are.",
-    )
-    percentiles: tuple[Percent, Percent] = Field(
-        default=(1.0, 99.0),
-        description="Foreground intensities at these percentiles become 0 and 1; beyond is clipped.",
-    )
-
-    @model_validator(mode="after")
-    def _percentiles_rise(self) -> Self:
-        low, high = self.percentiles
-        if not low < high:
-            msg = f"percentiles {low:g} and {high:g} leave nothing between them: give the lower one first"
-            raise ValueError(msg)
-        return self
 
 
 class Split(Settings):
     """Which cases are trained on, which choose the best checkpoint, which are kept for the end."""
 
-    validation: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the cases that choose the best checkpoint."
+    method: Literal["seeded", "official"] = Field(
+        default="seeded",
+        description="seeded: patients are drawn by the seed and the shares below; official: the 295, 37 and 37 cases "
+        "of BraTS 2020 that the paper's own code draws.",
     )
-    test: float = Field(default=0.1, ge=0, lt=1, description="Share of the cases that training never sees.")
+    validation: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the patients that choose the best checkpoint."
+    )
+    test: float = Field(default=0.1, ge=0, lt=1, description="Share of the patients that training never sees.")
     seed: int = Field(default=0, ge=0, description="Seed of the split; the same names and seed give the same split.")
 
 
@@ -91,6 +73,13 @@ class Validation(Settings):
     picture_members: int = Field(default=5, ge=1, description="Ensemble members of the pictured case at the end.")
 
 
+class Loading(Settings):
+    """How windows are read while the device works; what they hold does not depend on it."""
+
+    threads: int = Field(default=2, ge=1, description="Threads that read and prepare examples.")
+    prefetch: int = Field(default=4, ge=1, description="Steps whose examples are prepared ahead; memory grows with it.")
+
+
 class Sampling(Settings):
     """How many samples make an answer."""
 
@@ -115,6 +104,7 @@ class Configuration(Settings):
     preprocessing: Preprocessing = Preprocessing()
     split: Split = Split()
     training: Training = Training()
+    loading: Loading = Loading()
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
 
@@ -134,6 +124,7 @@ class Configuration(Settings):
         "preprocessing": Preprocessing,
         "split": Split,
         "training": Training,
+        "loading": Loading,
         "validation": Validation,
         "sampling": Sampling,
     }
@@ -149,26 +140,22 @@ class Configuration(Settings):
             tree[section] = settings.model_dump(mode="json")
         return tree
 
-    def frame_of(self, shape: Shape) -> Shape:
-        """Return the shape that a volume of `shape` is padded to: it holds the frame asked for and a window."""
-        padded = self.padded(shape)
-        return _enclosing(padded, self.patch.size(padded))
+    def region_of(self, brain: Window) -> Window:
+        """Return what windows of a volume are taken from, as a window of the frame.
 
-    def padded(self, shape: Shape) -> Shape:
-        """Return what `preprocessing.frame` alone pads a volume of `shape` to."""
-        return _enclosing(shape, self.preprocessing.frame or shape)
+        Args:
+            brain: where the brain lies in the volume, as a window of it; its frame is the volume's shape.
+        """
+        frame = self.preprocessing.padded(brain.frame)
+        box = centred(brain, frame) if self.preprocessing.frame == "brain" else Window.whole(frame)
+        return grown(box, self.patch.size(box.size))
 
     @property
     def in_channels(self) -> int:
         """Input channels of the network: condition, encoding, x_t."""
-        return self.task.condition_channels + self.encoding.channels + self.task.x0_channels
+        return self.task.condition_channels + self.encoding.channels + self.out_channels
 
     @property
     def out_channels(self) -> int:
         """Output channels of the network: those of x_0."""
-        return self.task.x0_channels
-
-
-def _enclosing(one: Shape, other: Shape) -> Shape:
-    x, y, z = (max(sides) for sides in zip(one, other, strict=True))
-    return x, y, z
+        return len(self.task.x0_channels)

@@ -8,42 +8,69 @@ A complete dataset::
         name: ClassVar[str] = "flat"
         looked_for: ClassVar[str] = "NAME-flair.nii.gz"
 
-        @property
-        def labels(self) -> dict[int, str]:
-            return {1: "lesion"}
+        def recognises(self, root: Path) -> bool:
+            return any(root.glob("*-flair.nii.gz"))
 
-        def cases(self, root: Path) -> list[Case]:
+        def survey(self, root: Path) -> Survey:
             if not root.is_dir():
                 raise DataError(f"{root} is no folder; give the one with the images.")
-            return sorted(self.case(image) for image in root.glob("*-flair.nii.gz"))
+            return Survey(sorted(self.case(image) for image in root.glob("*-flair.nii.gz")))
 
         def case(self, image: Path) -> Case:
             name = image.name.removesuffix("-flair.nii.gz")
             mask = image.with_name(f"{name}-mask.nii.gz")
-            return Case(name, {"flair": image}, mask if mask.exists() else None)
+            return Case(name, {"flair": Image(image)}, {1: "lesion"}, mask if mask.exists() else None)
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ddmkit.component import Component
-from ddmkit.errors import ConfigurationError
+from ddmkit.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
+class Image(NamedTuple):
+    """Where one modality of a case lies."""
+
+    path: Path
+    volume: int | None = None
+    """Which volume of a 4D file, counted from 0; None: the file is one 3D volume."""
+
+
 class Case(NamedTuple):
-    """The files of one case."""
+    """The files of one case, and what its label numbers mean."""
 
     name: str
-    images: Mapping[str, Path]
-    """One file per modality."""
-    labels: Path | None = None
+    images: Mapping[str, Image]
+    """One for each modality."""
+    labels: Mapping[int, str]
+    """What each number means in a label file of this case, be it the reference or an answer; 0 is background and not
+    listed. Two numbers may mean the same."""
+    reference: Path | None = None
     """The reference segmentation, where there is one."""
+    patient: str | None = None
+    """Whose case it is, where one patient may have several; None: nobody else's. Patients are split, not cases."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What labels mean inside the program, by index; the first is "background"."""
+        return tuple(dict.fromkeys(("background", *self.labels.values())))
+
+
+class Survey(NamedTuple):
+    """What lies under a path."""
+
+    cases: list[Case]
+    """The whole ones, sorted by name."""
+    wrong: Mapping[str, str] = MappingProxyType({})
+    """What is wrong with those that are not, by name: one sentence that names the case and what to do."""
 
 
 class Dataset(Component):
@@ -52,30 +79,40 @@ class Dataset(Component):
     kind: ClassVar[str] = "dataset"
     looked_for: ClassVar[str]
     """How a case is recognised, as a pattern a user understands."""
+    labels: ClassVar[Mapping[int, str] | None] = None
+    """What a label number means in every case of this layout; None where files beside the cases tell."""
 
-    @property
-    @abstractmethod
-    def labels(self) -> dict[int, str]:
-        """What each number in a label file means; 0 is background and not listed."""
+    described: ClassVar[bool] = False
+    """Whether a file that the user wrote for ddmkit says how things are laid out: that wins over any likeness."""
 
     @abstractmethod
+    def survey(self, root: Path) -> Survey:
+        """Return the cases under `root`, and what is wrong with those that cannot be used; none is no error.
+
+        Only names, and small files that describe the cases, are looked at: no image is opened.
+
+        Raises:
+            DataError: `root` cannot be searched, or what describes its cases cannot be read.
+        """
+
+    def recognises(self, root: Path) -> bool:
+        """Tell by a quick look whether the files under `root` are laid out like this; nothing is raised.
+
+        A dataset that does not override it is chosen by its name alone.
+        """
+        del root
+        return False
+
     def cases(self, root: Path) -> list[Case]:
         """Return the cases under `root`, sorted by name; none is an empty list.
 
         Raises:
-            DataError: `root` is no folder, or a case is incomplete; the sentence names it and the file it lacks.
+            DataError: as `survey`, or one of the cases cannot be used.
         """
-
-    def survey(self, root: Path) -> tuple[list[Case], dict[str, str]]:
-        """Return the cases under `root`, and by name what is wrong with those that are not whole.
-
-        `cases` refuses a folder with a broken case, so that nobody trains on a part by mistake; this reads on.
-        A dataset that does not override it knows no broken cases.
-
-        Raises:
-            DataError: `root` is no folder.
-        """
-        return self.cases(root), {}
+        found, wrong = self.survey(root)
+        for reason in wrong.values():
+            raise DataError(reason)
+        return found
 
     def ready(self, root: Path | None) -> Path | None:
         """Return what `prepare` would, or None if that had to make the data first; change nothing.

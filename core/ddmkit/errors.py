@@ -34,6 +34,15 @@ class DataError(DdmkitError):
     """A file or a folder of the user's is missing, unreadable or contradicts itself."""
 
 
+class RefusedDataError(DataError):
+    """A file or a case breaks one of the rules of `ddmkit.rules`."""
+
+    def __init__(self, message: str, rule: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+        """Its name among the rules."""
+
+
 class CheckpointError(DdmkitError):
     """A checkpoint is missing, damaged or belongs to another configuration."""
 

@@ -10,7 +10,6 @@ from torch.nn import functional
 from ddmkit.ensemble import Ensemble
 from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
-from ddmkit.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ddmkit.configuration import Configuration
     from ddmkit.engine import Session
     from ddmkit.sampler import Denoise, Draw
-    from ddmkit.store import StoredCase
+    from ddmkit.stored_case import StoredCase
     from ddmkit.task import Example
     from ddmkit.window import Shape
 
@@ -37,7 +36,7 @@ class Answer(NamedTuple):
     """What an ensemble says of one case, on the case's own grid."""
 
     labels: np.ndarray
-    """(X, Y, Z), uint8, the numbers of `Task.answers`."""
+    """(X, Y, Z), uint8: 0 is background, i + 1 is class i of `Task.answers`."""
     mean: np.ndarray
     """(C, X, Y, Z), float32: the mean read-out."""
     variance: np.ndarray
@@ -64,8 +63,7 @@ def answer_case(
     """
     configuration = model.configuration
     task, factor = configuration.task, configuration.patch.factor
-    window = Window.whole(case.frame, factor)
-    conditioned = condition(configuration, case.read(window))
+    conditioned = condition(configuration, case.read(case.whole(factor)))
     at_once = configuration.sampling.members_at_once
     calls = -(-ensemble // at_once) * configuration.sampler.steps
     tell = _counted(progress, calls)
@@ -106,7 +104,7 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
         x_0 of each member, shape (len(members), x0_channels, X, Y, Z), float32, on the session's device.
     """
     configuration, session = model
-    shape = (configuration.task.x0_channels, *conditioned.shape[1:])
+    shape = (configuration.out_channels, *conditioned.shape[1:])
 
     def noise(*key: str | int) -> Tensor:
         return torch.stack([normal(shape, seed, *key, case, member) for member in members]).to(session.device)
@@ -132,7 +130,7 @@ def denoiser(
     configuration, session = model
     task, diffusion = configuration.task, configuration.diffusion
     given = len(conditioned)
-    inputs = torch.empty((members, given + task.x0_channels, *conditioned.shape[1:]), device=session.device)
+    inputs = torch.empty((members, given + configuration.out_channels, *conditioned.shape[1:]), device=session.device)
     inputs[:, :given] = conditioned.to(session.device)
 
     def denoise(noisy: Tensor, t: int) -> Tensor:
@@ -163,8 +161,8 @@ def enlarge(coarse: Tensor, factor: int, shape: Shape) -> Tensor:
 
 def _own_grid(readout: Tensor, case: StoredCase, factor: int) -> Tensor:
     """Take read-outs (N, C, …) to the case's own grid, on the CPU."""
-    fine = enlarge(readout.float().cpu(), factor, case.frame)
-    return torch.from_numpy(case.unpad(fine.numpy()))
+    fine = enlarge(readout.float().cpu(), factor, case.region.size)
+    return torch.from_numpy(case.leave(fine.numpy()))
 
 
 def _counted(progress: Callable[[int, int], None] | None, calls: int) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from scipy import ndimage
 from ddmkit.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,8 @@ Mask: TypeAlias = "NDArray[np.bool_]"
 """Shape (X, Y, Z); True inside."""
 Spacing: TypeAlias = tuple[float, float, float]
 """Lengths of a voxel in mm, along X, Y, Z."""
+Regions: TypeAlias = "Mapping[str, frozenset[str]]"
+"""Unions of classes, by name."""
 
 DEFINITION: dict[str, str] = {
     "dice": "2 |P and R| / (|P| + |R|) over the voxels of the whole volume, P the prediction, R the reference",
@@ -40,12 +42,12 @@ DEFINITION: dict[str, str] = {
 
 
 class Segmentation(NamedTuple):
-    """A label map and what its numbers mean."""
+    """A label map and what its indices mean."""
 
-    classes: NDArray[np.uint8]
-    """Shape (X, Y, Z): indices into `names`."""
-    names: tuple[str, ...]
-    """Names of the classes; the first is "background"."""
+    indices: NDArray[np.uint8]
+    """Shape (X, Y, Z): indices into `classes`."""
+    classes: tuple[str, ...]
+    """The first is "background"."""
 
 
 class Score(NamedTuple):
@@ -109,23 +111,42 @@ def hausdorff95(prediction: Mask, reference: Mask, spacing: Spacing) -> float:
     return float(np.percentile(np.concatenate([there, back]), 95))
 
 
+def told(regions: Regions, *classes: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the regions that each of the given tuples of classes can tell, in the order of `regions`.
+
+    Classes tell a region where one of them belongs to it and none blurs it: labels that mean only "whole" tell the
+    whole tumour but not its core, labels of the core's parts tell both. With background or without is the same.
+    """
+    return {
+        region: members
+        for region, members in regions.items()
+        if all(_doubt(regions, region, names) is None for names in classes)
+    }
+
+
+def blurs(name: str, region: str, regions: Regions) -> bool:
+    """Return whether voxels of a class may lie inside a region as well as outside it.
+
+    They may where the class is another region unresolved: it has its name, shares classes with the region asked for
+    and does not belong to that.
+    """
+    members = regions[region]
+    return name in regions and name not in members and not members.isdisjoint(regions[name])
+
+
 def score_case(
-    case: str,
-    prediction: Segmentation,
-    reference: Segmentation,
-    regions: Mapping[str, frozenset[str]],
-    spacing: Spacing,
+    case: str, prediction: Segmentation, reference: Segmentation, regions: Regions, spacing: Spacing
 ) -> list[Score]:
     """Score every region of one case, in the order of `regions`.
 
     Raises:
-        DataError: the shapes differ, or one side has no class of a region and so cannot tell where it is.
+        DataError: the shapes differ, or one side cannot tell a region; `told` says which ones both can.
     """
-    _check_shapes(prediction.classes, reference.classes, f" of case {case}")
+    _check_shapes(prediction.indices, reference.indices, f" of case {case}")
     scores = []
-    for region, members in regions.items():
-        found = _mask(prediction, region, members, f"The prediction of case {case}")
-        truth = _mask(reference, region, members, f"The reference of case {case}")
+    for region in regions:
+        found = _mask(prediction, region, regions, f"The prediction of case {case}")
+        truth = _mask(reference, region, regions, f"The reference of case {case}")
         overlap, distance = dice(found, truth), hausdorff95(found, truth, spacing)
         scores.append(Score(case, region, overlap, distance, _note(found, truth)))
     return scores
@@ -152,17 +173,26 @@ def _summary(scores: list[Score]) -> Summary:
     )
 
 
-def _mask(segmentation: Segmentation, region: str, members: frozenset[str], owner: str) -> Mask:
+def _mask(segmentation: Segmentation, region: str, regions: Regions, owner: str) -> Mask:
     """Return where a region is."""
-    inside = np.array([name in members for name in segmentation.names])
-    if not inside.any():
+    members = regions[region]
+    doubt = _doubt(regions, region, segmentation.classes)
+    if doubt is not None:
         msg = (
-            f"{owner} has the classes {', '.join(segmentation.names)}, none of which belongs to the region {region!r} "
+            f"{owner} has the classes {', '.join(segmentation.classes)}, {doubt} the region {region!r} "
             f"({', '.join(sorted(members))}): compare segmentations that mean the same."
         )
         raise DataError(msg)
-    mask: Mask = inside[segmentation.classes]
+    mask: Mask = np.array([name in members for name in segmentation.classes])[segmentation.indices]
     return mask
+
+
+def _doubt(regions: Regions, region: str, classes: Sequence[str]) -> str | None:
+    """Return why classes cannot tell a region, as the words before its name; None where they can."""
+    if regions[region].isdisjoint(classes):
+        return "none of which belongs to"
+    blurring = [name for name in classes if blurs(name, region, regions)]
+    return f"of which {blurring[0]!r} may lie partly inside" if blurring else None
 
 
 def _note(prediction: Mask, reference: Mask) -> str | None:

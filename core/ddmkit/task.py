@@ -6,7 +6,10 @@ A complete task::
         '''Find everything that is labelled, from the FLAIR image.'''
 
         name: ClassVar[str] = "foreground"
-        x0_channels: ClassVar[int] = 1
+
+        @property
+        def x0_channels(self) -> tuple[str, ...]:
+            return ("foreground",)
 
         @property
         def modalities(self) -> tuple[str, ...]:
@@ -17,8 +20,8 @@ A complete task::
             return {"foreground": frozenset({"lesion", "foreground"})}
 
         @property
-        def answers(self) -> dict[int, str]:
-            return {1: "foreground"}
+        def answers(self) -> tuple[str, ...]:
+            return ("foreground",)
 
         def x0(self, example: Example) -> Tensor:
             return (example.labels > 0).float()[None]
@@ -60,8 +63,11 @@ class Task(Component):
     """A question that a diffusion model answers about a volume."""
 
     kind: ClassVar[str] = "task"
-    x0_channels: ClassVar[int]
-    """Channels of x_0."""
+
+    @property
+    @abstractmethod
+    def x0_channels(self) -> tuple[str, ...]:
+        """The names of x_0's channels, in order."""
 
     @property
     @abstractmethod
@@ -71,12 +77,16 @@ class Task(Component):
     @property
     @abstractmethod
     def regions(self) -> dict[str, frozenset[str]]:
-        """What is scored: each region is a union of classes, by name."""
+        """Everything that can be scored, by name: each region is a union of classes.
+
+        What a case is scored by are those regions that its answer and its reference both tell (`ddmkit.scoring.told`).
+        A class with a region's name stands for all of it, where nothing finer is labelled.
+        """
 
     @property
     @abstractmethod
-    def answers(self) -> dict[int, str]:
-        """What each number of an answer means; 0 is background and not listed."""
+    def answers(self) -> tuple[str, ...]:
+        """The classes that an answer may hold; background goes without saying."""
 
     @property
     def clip(self) -> tuple[float, float] | None:
@@ -90,14 +100,18 @@ class Task(Component):
 
     @abstractmethod
     def x0(self, example: Example) -> Tensor:
-        """Return what the model learns to generate: shape (x0_channels, *window.shape), float32."""
+        """Return what the model learns to generate: shape (len(x0_channels), *window.shape), float32.
+
+        Raises:
+            DataError: the example has no labels, or their classes do not tell what is asked.
+        """
 
     @abstractmethod
     def condition(self, example: Example) -> Tensor:
         """Return what the model is given: shape (condition_channels, *window.shape), float32."""
 
     def readout(self, x0: Tensor) -> Tensor:
-        """Return a sample in the units that are averaged and written; shape (N, x0_channels, X, Y, Z) kept."""
+        """Return a sample in the units that are averaged and written; shape (N, C, X, Y, Z) kept."""
         return x0
 
     @abstractmethod
@@ -105,8 +119,9 @@ class Task(Component):
         """Return the answer to the mean read-out of an ensemble.
 
         Args:
-            mean: shape (x0_channels, X, Y, Z), float32.
+            mean: shape (len(x0_channels), X, Y, Z), float32.
 
         Returns:
-            Shape (X, Y, Z), uint8, with the numbers of `answers`.
+            Shape (X, Y, Z), uint8: 0 for background, i + 1 for `answers[i]`. Which number a file holds for it is the
+            case's business.
         """

@@ -1,48 +1,73 @@
-"""Volumes on disk: read with their geometry checked, written on the grid they came from."""
+"""The volumes of one case, read with their geometry checked: all files lie on one grid, all labels have a meaning."""
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
-from nibabel import imageglobals
-from nibabel.filebasedimages import ImageFileError
-from nibabel.nifti1 import Nifti1Pair
-from nibabel.spatialimages import HeaderDataError
+from nibabel.orientations import aff2axcodes
 
-from ddmkit.errors import DataError
-from ddmkit.files import whole_file
+from ddmkit.dataset import Image
+from ddmkit.nifti import Header, index_of, read_array, read_header, read_volumes, write_like
+from ddmkit.normalisation import foreground
+from ddmkit.rules import caution, refuse, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from ddmkit.dataset import Case
-    from ddmkit.window import Shape
+    from ddmkit.rules import Warn
 
-imageglobals.logger.setLevel(logging.CRITICAL)  # it would print what it mends in a header without naming the file
+__all__ = [
+    "Header",
+    "Volume",
+    "case_header",
+    "check_labels_inside",
+    "check_same_grid",
+    "image_of",
+    "indices_of",
+    "orientation_of",
+    "read_array",
+    "read_header",
+    "read_images",
+    "read_labels",
+    "read_volume",
+    "spacing_of",
+    "write_like",
+]
 
-_AFFINE_TOLERANCE = 1e-3
-"""Millimetres (and direction cosines) by which files of one case may differ: headers store float32."""
-_UNREADABLE = (OSError, EOFError, ImageFileError, HeaderDataError, OverflowError, TypeError, ValueError, zlib.error)
-"""What nibabel and gzip raise about a damaged file."""
+_log = logging.getLogger(__name__)
+
+_SAME_PLACE = 1e-3
+"""Sides of the smallest voxel by which two grids may lie apart and count as one: headers store float32."""
+_NEARLY_SAME_PLACE = 0.1
+"""Up to which they are warned about only."""
+_WHOLE = 1e-3
+"""By which a label may miss a whole number: a scale in the header is rounded."""
+_MOST_CLASSES = 255
+"""Beside the background."""
+_MOST_OUTSIDE = 0.01
+"""Share of the labelled voxels that may lie where no image shows anything."""
+_NAMED = 3
+"""Labels that a sentence names, at most."""
 
 
 class Volume(NamedTuple):
     """One case in memory."""
 
-    images: np.ndarray
-    """(modalities, X, Y, Z), float32, as scaled by the file's header."""
-    labels: np.ndarray | None
-    """(X, Y, Z), uint8: indices into `classes`."""
+    images: NDArray[np.float32]
+    """(modalities, X, Y, Z), as scaled by the files' headers."""
+    labels: NDArray[np.uint8] | None
+    """(X, Y, Z): indices into `classes`."""
     classes: tuple[str, ...]
     """What the indices mean; the first is "background"."""
-    affine: np.ndarray
-    """(4, 4), float64: voxel indices to millimetres."""
+    affine: NDArray[np.float64]
+    """(4, 4): voxel indices to millimetres."""
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -50,183 +75,237 @@ class Volume(NamedTuple):
         return spacing_of(self.affine)
 
 
-class Header(NamedTuple):
-    """What a file says of its grid."""
-
-    shape: Shape
-    affine: np.ndarray
-    dtype: np.dtype[Any]
-
-
-def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
+def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the voxel sides in mm that an affine implies."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     return x, y, z
 
 
-def read_header(path: Path) -> Header:
-    """Read a file's grid without its voxels.
+def orientation_of(affine: NDArray[np.float64]) -> str:
+    """Return where the voxel axes run to, such as "LPS": to the patient's left, posterior and superior."""
+    return "".join(map(str, aff2axcodes(affine)))
+
+
+def image_of(case: Case, modality: str) -> Image:
+    """Return where one modality lies.
 
     Raises:
-        DataError: the file cannot be read, is not one 3D volume or has an affine that places no voxel.
+        RefusedDataError: the case has none.
     """
-    image = _open(path)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not (np.isfinite(affine).all() and np.linalg.det(affine[:3, :3])):
-        msg = f"{path} has an affine that is singular or not finite, so its voxels have no size; mend its header."
-        raise DataError(msg)
-    return Header(_three(path, image.shape), affine, image.get_data_dtype())
+    if modality not in case.images:
+        there = ", ".join(case.images) or "none"
+        refuse(
+            "missing-modality",
+            f"Case {shown(case.name)} has no {modality} image; it has {there}: add the file, or take the case out.",
+        )
+    return case.images[modality]
 
 
-def read_array(path: Path) -> np.ndarray:
-    """Read one 3D volume as float32 (X, Y, Z), in the file's own voxel order.
+def case_header(case: Case, modalities: Sequence[str], warn: Warn = _log.warning) -> Header:
+    """Read the grid of a case: the headers of all its files are read and compared, no voxels.
+
+    Args:
+        case: its files; the reference is looked at if there is one.
+        modalities: which images, one at least.
+        warn: is told what is odd and can be read all the same.
 
     Raises:
-        DataError: the file cannot be read, is not one 3D volume or holds values that are not finite.
+        DataError: the files break a rule of `ddmkit.rules`.
     """
-    image = _open(path)
-    shape = _three(path, image.shape)
-    try:
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused below
-            array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        _check_to_the_end(path)
-    except _UNREADABLE as error:
-        raise DataError(_unreadable(path, error)) from error
-    if not np.isfinite(array).all():
-        msg = f"{path} holds {np.count_nonzero(~np.isfinite(array))} voxels that are NaN or infinite; mend the file."
-        raise DataError(msg)
-    return array
+    images = [image_of(case, modality) for modality in modalities]
+    first = images[0].path
+    expected = read_header(first, warn)
+    known = {first: expected}
+    for path, volume in images if case.reference is None else [*images, Image(case.reference)]:
+        if path not in known:
+            known[path] = read_header(path, warn)
+            check_same_grid(case, first, expected, path, known[path], warn)
+        index_of(path, known[path].volumes, volume)
+    _look_for_twins(case, dict(zip(modalities, images, strict=True)), warn)
+    return expected
 
 
-def read_volume(case: Case, modalities: Sequence[str], labels: Mapping[int, str]) -> Volume:
-    """Read a case: the modalities asked for, in their order, and the reference if there is one.
+def _look_for_twins(case: Case, images: Mapping[str, Image], warn: Warn) -> None:
+    places: dict[tuple[int, int, int], str] = {}
+    for modality, image in images.items():
+        stat = image.path.stat()  # the same through links
+        place = (stat.st_dev, stat.st_ino, image.volume or 0)
+        if place in places:
+            name = shown(image.path.name)
+            twins = f"Case {shown(case.name)}: {places[place]} and {modality} are the same image, {name}"
+            sentence = f"{twins}; is one of them named wrongly?"
+            caution("one-image-twice", sentence, warn)
+        places[place] = modality
+
+
+def check_same_grid(  # noqa: PLR0913, PLR0917 - each file comes with its header
+    case: Case, reference: Path, expected: Header, path: Path, found: Header, warn: Warn = _log.warning
+) -> None:
+    """Make sure that two files of a case lie on one grid.
+
+    Args:
+        case: whose files.
+        reference: the one file, and
+        expected: its header.
+        path: the other file, and
+        found: its header.
+        warn: is told if they lie less than a tenth of a voxel apart.
+
+    Raises:
+        RefusedDataError: their shapes, their orientations or their affines differ.
+    """
+    one, other = shown(path.name), shown(reference.name)
+    apart = _apart(expected, found)
+    if found.shape == expected.shape and apart <= _SAME_PLACE:
+        return
+    case_is = f"Case {shown(case.name)}"
+    mine, theirs = orientation_of(found.affine), orientation_of(expected.affine)
+    if mine != theirs and not apart <= _NEARLY_SAME_PLACE:
+        sentence = f"{case_is}: the axes of {one} run to {mine}, those of {other} to {theirs}; turn or resample one."
+        refuse("different-orientations", sentence)
+    if found.shape != expected.shape:
+        sentence = (
+            f"{case_is}: {one} has shape {found.shape} but {other} has {expected.shape}; resample them to one grid."
+        )
+        refuse("different-shapes", sentence)
+    far = f"{case_is}: the affines of {one} and {other} differ by up to {apart:.2g} voxels"
+    if not apart <= _NEARLY_SAME_PLACE:
+        refuse("different-affines", f"{far}; register or resample them to one grid.")
+    caution("slightly-different-affines", f"{far}, which is neglected.", warn)
+
+
+@np.errstate(all="ignore")  # what is no number is far enough
+def _apart(one: Header, other: Header) -> float:
+    """Return how far a corner of the one volume lies from where the other's affine puts it, in voxels."""
+    corners = np.array(list(product(*((-0.5, side - 0.5) for side in one.shape))))
+    difference = other.affine - one.affine
+    distances = np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1)
+    return float(distances.max()) / min(spacing_of(one.affine))
+
+
+def read_images(case: Case, modalities: Sequence[str], warn: Warn = _log.warning) -> Iterator[NDArray[np.float32]]:
+    """Read the images of a case one after the other, each as float32 (X, Y, Z), after a look at all headers.
+
+    One is in memory at a time; of a 4D file, which is inflated once, also those that it holds before one asked for
+    earlier. The end of a 4D file is looked at with the last of its volumes.
 
     Args:
         case: its files.
-        modalities: which image channels.
-        labels: what each number in the label file means.
+        modalities: which images, in which order.
+        warn: is told what is odd about voxels and can be read all the same; of headers tells `case_header`.
 
     Raises:
-        DataError: a modality is missing, a file cannot be read, or files disagree in shape or affine.
+        DataError: the files break a rule of `ddmkit.rules`.
     """
-    first = read_header(image_path(case, modalities[0]))
-    images = np.empty((len(modalities), *first.shape), dtype=np.float32)
-    for channel, modality in enumerate(modalities):
-        path = image_path(case, modality)
-        check_same_grid(case, case.images[modalities[0]], first, path, read_header(path))
-        images[channel] = read_array(path)
-    classes = ("background", *labels.values())
-    if case.labels is None:
-        return Volume(images, None, classes, first.affine)
-    check_same_grid(case, case.images[modalities[0]], first, case.labels, read_header(case.labels))
-    return Volume(images, read_labels(case.labels, labels), classes, first.affine)
+    case_header(case, modalities, lambda _: None)
+    images = [image_of(case, modality) for modality in modalities]
+    volumes: dict[Path, list[int | None]] = {}
+    for path, volume in images:
+        volumes.setdefault(path, []).append(volume)
+    readers = {path: read_volumes(path, wanted, warn) for path, wanted in volumes.items()}
+    for modality, (path, volume) in zip(modalities, images, strict=True):
+        yield _not_constant(next(readers[path]), modality, path, volume)
 
 
-def read_labels(path: Path, labels: Mapping[int, str]) -> np.ndarray:
-    """Read a label file as indices into ("background", *labels.values()), uint8 (X, Y, Z).
+def _not_constant(array: NDArray[np.float32], modality: str, path: Path, volume: int | None) -> NDArray[np.float32]:
+    if array.min() == array.max():
+        which = "" if volume is None else f"volume {volume} of "
+        refuse(
+            "constant-image",
+            f"The {modality} image, {which}{shown(path)}, is {array.flat[0]:g} everywhere; export it anew.",
+        )
+    return array
+
+
+def read_volume(case: Case, modalities: Sequence[str], warn: Warn = _log.warning) -> Volume:
+    """Read a case whole: the modalities asked for, in their order, and the reference if there is one.
 
     Raises:
-        DataError: the file cannot be read or holds a number without a meaning.
+        DataError: the files break a rule of `ddmkit.rules`.
     """
-    array = read_array(path)
-    indices = indices_of(array, labels)
-    strange = np.unique(array[(indices == 0) & (array != 0)])
-    if strange.size:
-        known = ", ".join(f"{number} ({name})" for number, name in labels.items())
-        msg = f"{path} holds the label {strange[0]:g}, which has no meaning here; known are 0 (background), {known}."
-        raise DataError(msg)
+    header = case_header(case, modalities, warn)
+    images = np.empty((len(modalities), *header.shape), dtype=np.float32)
+    inside = np.zeros(header.shape, dtype=bool)
+    for channel, image in enumerate(read_images(case, modalities, warn)):
+        images[channel] = image
+        inside |= foreground(image)
+    if case.reference is None:
+        return Volume(images, None, case.classes, header.affine)
+    labels = read_labels(case.reference, case.labels, warn)
+    check_labels_inside(case.reference, labels, inside, warn)
+    return Volume(images, labels, case.classes, header.affine)
+
+
+def read_labels(path: Path, labels: Mapping[int, str], warn: Warn = _log.warning) -> NDArray[np.uint8]:
+    """Read a label file as indices into ("background", *dict.fromkeys(labels.values())).
+
+    Args:
+        path: the file.
+        labels: what its numbers mean; two may mean the same.
+        warn: is told what is odd about the voxels and can be read all the same.
+
+    Returns:
+        (X, Y, Z), uint8.
+
+    Raises:
+        DataError: the file breaks a rule of `ddmkit.rules`.
+    """
+    count = len(set(labels.values()))
+    if count > _MOST_CLASSES:
+        sentence = f"The labels of {shown(path)} mean {count} classes; name at most {_MOST_CLASSES}, merging some."
+        refuse("too-many-classes", sentence)
+    array = read_array(path, None, warn)
+    numbers = np.rint(array)
+    between = np.abs(array - numbers) > _WHOLE
+    if between.any():
+        sentence = f"{shown(path)} holds {np.count_nonzero(between)} voxels between two labels, such as"
+        advice = "resample labels with the nearest neighbour"
+        refuse("fractional-label", f"{sentence} {array[between][0]:g}; {advice}.")
+    indices = indices_of(numbers, labels)
+    unnamed = numbers[(indices == 0) & (numbers != 0)]
+    _require_meanings(path, unnamed[~np.isin(unnamed, list(labels))], labels)
     return indices
 
 
-def indices_of(numbers: np.ndarray, meanings: Mapping[int, str]) -> np.ndarray:
-    """Turn label numbers into indices into ("background", *meanings.values()), uint8; unknown ones become 0."""
-    indices = np.zeros(numbers.shape, dtype=np.uint8)
-    for index, number in enumerate(meanings, start=1):
-        indices[numbers == number] = index
+def _require_meanings(path: Path, unknown: NDArray[np.float32], labels: Mapping[int, str]) -> None:
+    if unknown.size:
+        values, counts = np.unique(unknown, return_counts=True)
+        pairs = list(zip(values.tolist(), counts.tolist(), strict=True))
+        strange = ", ".join(f"{value:g} ({count} voxels)" for value, count in pairs[:_NAMED])
+        known = ", ".join(f"{number} ({name})" for number, name in {0: "background", **labels}.items())
+        refuse(
+            "unknown-label",
+            f"{shown(path)} holds labels without a meaning: {strange}; known are {known}. Is it of another layout? Set "
+            "that with --dataset.",
+        )
+
+
+def indices_of(numbers: NDArray[Any], meanings: Mapping[int, str]) -> NDArray[np.uint8]:
+    """Turn label numbers into indices into ("background", *dict.fromkeys(meanings.values())); unknown ones become 0."""
+    classes = list(dict.fromkeys(["background", *meanings.values()]))
+    indices = np.zeros_like(numbers, dtype=np.uint8)
+    for number, name in meanings.items():
+        indices[numbers == number] = classes.index(name)
     return indices
 
 
-def check_same_grid(case: Case, reference: Path, expected: Header, path: Path, found: Header) -> None:
-    """Make sure that two files of a case lie on one grid.
+def check_labels_inside(
+    path: Path, labels: NDArray[np.uint8], inside: NDArray[np.bool_], warn: Warn = _log.warning
+) -> None:
+    """Look whether labels lie where the images show something.
 
-    Raises:
-        DataError: their shapes or their affines differ.
+    Args:
+        path: the label file.
+        labels: (X, Y, Z): from `read_labels`.
+        inside: (X, Y, Z): where any image differs from its background.
+        warn: is told if more than one in a hundred labelled voxels do not.
     """
-    if found.shape != expected.shape:
-        msg = (
-            f"Case {case.name}: {path.name} has shape {found.shape} but {reference.name} has {expected.shape}; "
-            "resample them to one grid."
+    labelled = labels > 0
+    total, outside = np.count_nonzero(labelled), np.count_nonzero(labelled & ~inside)
+    if outside > _MOST_OUTSIDE * total:
+        caution(
+            "labels-outside",
+            f"{outside} of the {total} labelled voxels of {shown(path)} lie where the images show nothing; do they "
+            "belong together?",
+            warn,
         )
-        raise DataError(msg)
-    if not np.allclose(found.affine, expected.affine, atol=_AFFINE_TOLERANCE, rtol=0):
-        furthest = np.abs(found.affine - expected.affine).max()
-        msg = (
-            f"Case {case.name}: the affines of {path.name} and {reference.name} differ by up to {furthest:.3g}; "
-            "register or resample them to one grid."
-        )
-        raise DataError(msg)
-
-
-def write_like(path: Path, array: np.ndarray, like: Path) -> None:
-    """Write `array` (X, Y, Z) on the grid of the file `like`: its shape, affine, qform and sform codes and units.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    source = _open(like)
-    header: Any = source.header.copy()
-    header.set_data_dtype(array.dtype)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0
-    header["descrip"] = b"ddmkit"
-    image = type(source)(array.reshape(source.shape), source.affine, header)
-    with whole_file(path) as temporary:
-        nib.save(image, temporary)
-
-
-def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel's images share no typed base
-    try:
-        image = nib.load(path)
-    except _UNREADABLE as error:
-        raise DataError(_unreadable(path, error)) from error
-    if not isinstance(image, Nifti1Pair):
-        msg = f"{path} is a {type(image).__name__}; convert it to NIfTI (.nii or .nii.gz)."
-        raise DataError(msg)
-    dtype = np.dtype(image.get_data_dtype())
-    if dtype.kind not in "iuf":
-        msg = f"{path} holds voxels of type {dtype}; one real number a voxel is needed."
-        raise DataError(msg)
-    return image
-
-
-def _check_to_the_end(path: Path) -> None:
-    """Read on to the checksum of a compressed file, which nibabel stops short of."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"Cannot read {path}: {reason}; is the file whole and a NIfTI image?"
-
-
-def _three(path: Path, shape: tuple[int, ...]) -> Shape:
-    if len(shape) < len("XYZ") or min(shape) < 1 or any(side != 1 for side in shape[3:]):
-        msg = f"{path} has shape {shape}; one 3D volume (X, Y, Z) is needed."
-        raise DataError(msg)
-    x, y, z = shape[:3]
-    return x, y, z
-
-
-def image_path(case: Case, modality: str) -> Path:
-    """Return the file of one modality.
-
-    Raises:
-        DataError: the case has none.
-    """
-    if modality not in case.images:
-        msg = f"Case {case.name} has no {modality} image; it has {', '.join(case.images) or 'none'}."
-        raise DataError(msg)
-    return case.images[modality]

@@ -32,3 +32,20 @@ class Window(NamedTuple):
         """Side lengths of the array that shows this window: size / factor, rounded up."""
         x, y, z = (-(-side // self.factor) for side in self.size)
         return x, y, z
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Where the box is in an array over the frame at full resolution."""
+        x, y, z = (slice(start, start + size) for start, size in zip(self.start, self.size, strict=True))
+        return x, y, z
+
+    def within(self, region: Window) -> Window:
+        """Return this window, whose frame is the box of `region`, as a window of the region's own frame."""
+        x, y, z = (own + outer for own, outer in zip(self.start, region.start, strict=True))
+        return Window((x, y, z), self.size, region.frame, self.factor)
+
+
+def enclosing(one: Shape, other: Shape) -> Shape:
+    """Return the smallest shape that holds both."""
+    x, y, z = (max(sides) for sides in zip(one, other, strict=True))
+    return x, y, z

@@ -8,6 +8,11 @@ from ddmkit import Component, hookimpl
 from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
 from ddmkit_plugins.backbones.unet3d_concat import UNet3dConcat
 from ddmkit_plugins.datasets.brats import BratsFolders
+from ddmkit_plugins.datasets.brats2023 import Brats2023
+from ddmkit_plugins.datasets.folders import Folders
+from ddmkit_plugins.datasets.msd import Decathlon
+from ddmkit_plugins.datasets.nnunet import NnUnet
+from ddmkit_plugins.datasets.patchddm import PatchddmFolders
 from ddmkit_plugins.datasets.phantom import Phantom
 from ddmkit_plugins.encodings.coords import Coords
 from ddmkit_plugins.encodings.none import NoEncoding
@@ -21,6 +26,7 @@ from ddmkit_plugins.samplers.ddpm import Ddpm
 from ddmkit_plugins.schedules.cosine import Cosine
 from ddmkit_plugins.schedules.linear import Linear
 from ddmkit_plugins.tasks.brats import Brats
+from ddmkit_plugins.tasks.segmentation import SegmentationTask
 
 
 @hookimpl
@@ -39,8 +45,14 @@ def ddmkit_components() -> list[type[Component]]:
         Coords,
         NoEncoding,
         BratsFolders,
+        Brats2023,
+        PatchddmFolders,
+        Decathlon,
+        NnUnet,
+        Folders,
         Phantom,
         Brats,
+        SegmentationTask,
         Single,
     ]
 

@@ -110,15 +110,19 @@ def test_evaluate_scores_hand_made_masks_as_computed_by_hand(tmp_path: Path, ddm
     for kind in ("t1", "t1ce", "t2", "flair"):
         nib.save(nib.Nifti1Image(empty, affine), case / f"{case.name}_{kind}.nii.gz")
     reference, prediction = empty.copy(), empty.copy()
-    reference[2:4, 2:4, 2:4] = 4
-    prediction[2:4, 2:4, 3:5] = 2
+    reference[2:4, 2:4, 2:4] = 4  # enhancing
+    prediction[2:4, 2:4, 3:5] = 2  # edema
     nib.save(nib.Nifti1Image(reference, affine), case / f"{case.name}_seg.nii.gz")
     (tmp_path / "answers").mkdir()
     nib.save(nib.Nifti1Image(prediction, affine), tmp_path / "answers" / f"{case.name}.nii.gz")
     result = ddmkit("evaluate", "answers", "--reference", "data", "--json", "scores.json")
     assert result.returncode == 0, result.stderr
-    [score] = json.loads((tmp_path / "scores.json").read_text())["cases"]
-    assert score == {"case": case.name, "region": "whole", "dice": 0.5, "hd95": 2.0, "note": None}
+    whole, core, enhancing = json.loads((tmp_path / "scores.json").read_text())["cases"]
+    assert whole == {"case": case.name, "region": "whole", "dice": 0.5, "hd95": 2.0, "note": None}
+    diagonal = float(np.sqrt(8**2 + 8**2 + 16**2))
+    for region, score in {"core": core, "enhancing": enhancing}.items():
+        missed = "prediction is empty, reference has 8 voxels"
+        assert score == {"case": case.name, "region": region, "dice": 0.0, "hd95": diagonal, "note": missed}
 
 
 def test_the_cases_of_a_split_are_sampled_without_their_references(trained: Trained, tmp_path: Path) -> None:

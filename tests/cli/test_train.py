@@ -251,7 +251,7 @@ def test_a_wrong_command_line_is_answered_with_what_to_type(
 
 def test_a_path_without_cases_says_what_was_looked_for(tmp_path: Path, ddmkit: Run) -> None:
     (tmp_path / "empty").mkdir()
-    refused(ddmkit("train", "--data", "empty"), 1, "empty", "looked for", "flair")
+    refused(ddmkit("train", "--data", "empty"), 1, "empty", "looks for", "flair", "ddmkit.yaml")
     refused(ddmkit("train", "--data", "nowhere"), 1, "nowhere")
 
 
@@ -275,7 +275,7 @@ def test_an_unreadable_file_is_named_with_the_reason(tmp_path: Path, ddmkit: Run
     ddmkit("phantom", "data", "--cases", "4", "--shape", "16,16,16")
     broken = next((tmp_path / "data/BraTS20_Training_003").glob("*_flair.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:700])
-    refused(ddmkit("train", "--data", "data", "--run", "run", *TINY[2:]), 1, broken.name, "Cannot read")
+    refused(ddmkit("train", "--data", "data", "--run", "run", *TINY[2:]), 1, "1 of 4 cases", broken.name, "--skip-bad")
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, ddmkit: Run) -> None:

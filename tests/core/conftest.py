@@ -22,12 +22,14 @@ from ddmkit import (
     Encoding,
     Engine,
     Example,
+    Image,
     Patch,
     Registry,
     Sampler,
     Schedule,
     Session,
     Shape,
+    Survey,
     Task,
     Window,
     hookimpl,
@@ -51,14 +53,22 @@ TREE: dict[str, Any] = {
     "patch": "box",
     "encoding": "height",
     "engine": "still",
+    "preprocessing": {"frame": "native", "orientation": None},
 }
+
+
+LABELS = {1: "core", 2: "edema", 4: "enhancing"}
 
 
 class Foreground(Task):
     """Find everything that is labelled."""
 
     name: ClassVar[str] = "foreground"
-    x0_channels: ClassVar[int] = 1
+
+    @property
+    @override
+    def x0_channels(self) -> tuple[str, ...]:
+        return ("foreground",)
 
     @property
     @override
@@ -72,8 +82,8 @@ class Foreground(Task):
 
     @property
     @override
-    def answers(self) -> dict[int, str]:
-        return {1: "foreground"}
+    def answers(self) -> tuple[str, ...]:
+        return ("foreground",)
 
     @override
     def x0(self, example: Example) -> Tensor:
@@ -95,19 +105,15 @@ class Folders(Dataset):
     name: ClassVar[str] = "folders"
     looked_for: ClassVar[str] = "CASE/CASE_MODALITY.nii.gz"
 
-    @property
     @override
-    def labels(self) -> dict[int, str]:
-        return {1: "core", 2: "edema", 4: "enhancing"}
-
-    @override
-    def cases(self, root: Path) -> list[Case]:
-        return [_case(folder) for folder in sorted(root.iterdir())]
+    def survey(self, root: Path) -> Survey:
+        return Survey([_case(folder) for folder in sorted(root.iterdir())])
 
 
 def _case(folder: Path) -> Case:
     files = {path.name.removeprefix(f"{folder.name}_").partition(".")[0]: path for path in folder.iterdir()}
-    return Case(folder.name, {name: path for name, path in files.items() if name != "seg"}, files.get("seg"))
+    images = {name: Image(path) for name, path in files.items() if name != "seg"}
+    return Case(folder.name, images, LABELS, files.get("seg"))
 
 
 class Tiny(Backbone):

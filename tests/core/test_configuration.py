@@ -10,14 +10,17 @@ import yaml
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Backbone, Component, ConfigurationError, Registry, UnknownComponentError, hookimpl
-from ddmkit.assembly import assemble, build, make, read_tree, write_tree
-from ddmkit.configuration import INTERFACES, Configuration, Preprocessing, Training
+from ddmkit import Backbone, Component, ConfigurationError, Registry, UnknownComponentError, Window, hookimpl
+from ddmkit.assembly import assemble, build, component, make, read_tree, write_tree
+from ddmkit.configuration import INTERFACES, Configuration, Split, Training
+from ddmkit.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
+
+    from ddmkit import Shape
 
     Configured = Callable[..., Configuration]
     Tree = dict[str, Any]
@@ -72,7 +75,11 @@ def sentence(error: pytest.ExceptionInfo[ConfigurationError]) -> str:
 
 def test_a_configuration_written_as_yaml_is_read_back_the_same(configured: Configured, registry: Registry) -> None:
     configuration = configured(
-        "training.learning_rate=1e-5", "training.betas=0.8,0.99", "preprocessing.frame=16,16,16", "patch.sides=1,2,3"
+        "training.learning_rate=1e-5",
+        "training.betas=0.8,0.99",
+        "preprocessing.frame=16,16,16",
+        "preprocessing.spacing=1,1,1.5",
+        "patch.sides=1,2,3",
     )
     assert build(registry, yaml.safe_load(write_tree(configuration.tree()))) == configuration
 
@@ -89,8 +96,8 @@ def test_a_path_and_numbers_of_any_size_survive_yaml(configured: Configured, reg
 def test_a_configuration_names_every_kind_and_every_setting(tree: Tree) -> None:
     assert {interface.kind for interface in INTERFACES} <= tree.keys()
     assert {*Configuration.model_fields} == {*tree}
-    for section, settings in Configuration.SECTIONS.items():
-        assert {*tree[section]} == {*settings.model_fields}
+    for name, section in Configuration.SECTIONS.items():
+        assert {*tree[name]} == {*section.model_fields}
     assert tree["backbone"] == {"name": "tiny", "width": 4}
 
 
@@ -163,6 +170,10 @@ def test_settings_may_come_before_the_name_they_belong_to(registry: Registry, tr
         ("validation.test=true", True),
         ("preprocessing.frame=256,256,160", (256, 256, 160)),
         (" preprocessing.frame=1, 2, 3", (1, 2, 3)),
+        ("preprocessing.frame=brain", "brain"),
+        ("preprocessing.orientation=ras", "RAS"),
+        ("preprocessing.orientation=null", None),
+        ("preprocessing.spacing=1,1,1.5", (1, 1, 1.5)),
     ],
 )
 def test_an_option_is_read_as_a_user_means_it(configured: Configured, option: str, value: object) -> None:
@@ -192,6 +203,14 @@ def test_an_option_may_name_a_component(configured: Configured) -> None:
         ("training.steps=[1", "the value is not YAML"),
         ("training.steps=2020-13-45", "the value is not YAML"),
         ("backbone.name=", "The backbone must have a name"),
+        ("preprocessing.frame=big", "preprocessing.frame='big': Input should be 'paper', 'brain' or 'native'. ("),
+        ("preprocessing.frame=0,1,2", "preprocessing.frame=[0, 1, 2]: Input should be"),
+        ("preprocessing.orientation=LPX", "orientation 'LPX' does not say where three axes run to: give one letter of"),
+        ("preprocessing.orientation=LRS", "orientation 'LRS' does not say"),
+        ("preprocessing.spacing=0,1,1", "preprocessing.spacing=0: Input should be greater than 0."),
+        ("preprocessing.spacing=.inf,1,1", "preprocessing.spacing=inf: Input should be a finite number."),
+        ("loading.threads=0", "loading.threads=0: Input should be greater than or equal to 1."),
+        ("split.method=random", "split.method='random': Input should be 'seeded' or 'official'."),
         ("preprocessing.percentiles=99,1", "preprocessing: percentiles 99 and 1 leave nothing between them"),
         ("preprocessing.percentiles=0,101", "preprocessing.percentiles=101: Input should be less than or equal to 100"),
         ("sampler.steps=51", "sampler.steps=51 is more than schedule.timesteps=50, and each step needs a time"),
@@ -273,17 +292,44 @@ def test_settings_are_frozen(configured: Configured) -> None:
         configured().training.steps = 3  # type: ignore[misc]  # that is what is tested
 
 
-def test_the_frame_holds_the_volume_the_frame_asked_for_and_a_window(configured: Configured) -> None:
-    assert configured().frame_of((10, 12, 9)) == (10, 12, 9)
-    assert configured("preprocessing.frame=16,8,9").frame_of((10, 12, 9)) == (16, 12, 9)
-    assert configured("preprocessing.frame=16,8,9", "patch.sides=3,20,3").frame_of((10, 12, 9)) == (16, 20, 9)
+@pytest.mark.parametrize(
+    ("frame", "sides", "start", "size", "whole"),
+    [
+        ("native", "6,5,4", (0, 0, 0), (10, 12, 9), (10, 12, 9)),
+        ("native", "6,20,4", (0, 0, 0), (10, 20, 9), (10, 20, 9)),
+        ("16,8,9", "6,5,4", (0, 0, 0), (16, 12, 9), (16, 12, 9)),
+        ("16,8,9", "3,20,3", (0, 0, 0), (16, 20, 9), (16, 20, 9)),
+        ("paper", "6,5,4", (0, 0, 0), (256, 256, 256), (256, 256, 256)),
+        # The volume begins behind 123, 122 and 123 voxels, the brain behind 2, 3 and 1 more.
+        ("brain", "6,5,4", (125, 125, 124), (7, 6, 5), (256, 256, 256)),
+        ("brain", "10,5,5", (124, 125, 124), (10, 6, 5), (256, 256, 256)),
+        ("brain", "300,5,4", (0, 125, 124), (300, 6, 5), (300, 256, 256)),
+    ],
+)
+def test_windows_are_taken_from_the_frame_asked_for_which_grows_with_a_window(
+    configured: Configured, frame: str, sides: str, start: Shape, size: Shape, whole: Shape
+) -> None:
+    configuration = configured(f"preprocessing.frame={frame}", f"patch.sides={sides}")
+    assert configuration.region_of(Window((2, 3, 1), (7, 6, 5), (10, 12, 9))) == Window(start, size, whole)
 
 
 def test_the_networks_channels_are_those_of_condition_encoding_and_x0(configured: Configured) -> None:
     assert (configured().in_channels, configured().out_channels) == (2 + 1 + 1, 1)
 
 
+def test_a_component_is_built_from_a_name_and_options_over_it(registry: Registry) -> None:
+    made = component(registry, Backbone, {"name": "wide", "width": 8, "depth": 5}, ["backbone.depth=7"])
+    assert made.tree() == {"name": "wide", "width": 8, "depth": 7}
+    with pytest.raises(ConfigurationError, match="dept is no setting"):
+        component(registry, Backbone, "wide", ["backbone.dept=7"])
+
+
 def test_defaults_are_the_papers() -> None:
     training = make(Training, "training", {})
     assert (training.learning_rate, training.batch_size, training.betas) == (1e-5, 1, (0.9, 0.999))
-    assert make(Preprocessing, "preprocessing", {}).percentiles == (1, 99)
+    preprocessing = make(Preprocessing, "preprocessing", {})
+    assert (preprocessing.percentiles, preprocessing.spacing) == ((1, 99), None)
+    assert preprocessing.padded((240, 240, 155)) == (256, 256, 256)
+    assert preprocessing.orientation == "LPS"  # of BraTS's files, which are thus left as they are
+    split = make(Split, "split", {})
+    assert [round(369 * share) for share in (split.validation, split.test)] == [37, 37]

@@ -68,5 +68,5 @@ def test_the_example_of_a_dataset_finds_cases(flat_folder: Path) -> None:
     flat = make()
     assert isinstance(flat, Dataset)
     check_dataset(flat, flat_folder)
-    found = [(case.name, case.labels and case.labels.name) for case in flat.cases(flat_folder)]
+    found = [(case.name, case.reference and case.reference.name) for case in flat.cases(flat_folder)]
     assert found == [("a", None), ("a-b", None), ("c", "c-mask.nii.gz")]

@@ -1,69 +1,33 @@
-"""Whole volumes answered: the same members however they are batched, on the case's own grid."""
+"""Whole volumes answered: the same members however they are batched."""
 
 from __future__ import annotations
 
-from math import sqrt
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
-from typing_extensions import override
+from tests.core.knowing import FromFunction
 
-from ddmkit import Session, Window
 from ddmkit.randomness import normal
 from ddmkit.sampling import Model, answer_case, condition, denoiser, enlarge, sample_members
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ddmkit import Batch, StepResult
+    from torch import Tensor
+
     from ddmkit.configuration import Configuration
-    from ddmkit.engine import Loss
-    from ddmkit.store import StoredCase
+    from ddmkit.stored_case import StoredCase
 
     Configured = Callable[..., Configuration]
     WriteCases = Callable[..., Path]
 
 SHAPE = (7, 9, 6)
-PADDED = "preprocessing.frame=12,12,9"
-
-
-class FromFunction(Session):
-    """Predicts what a function says, as an engine does: without gradients, in inference mode."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._function = function
-        self.batches: list[int] = []
-
-    @override
-    def predict(self, inputs: Tensor, times: Tensor) -> Tensor:
-        self.batches.append(len(inputs))
-        with torch.inference_mode():
-            return self._function(inputs, times)
-
-    @override
-    def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
-        raise NotImplementedError
-
-    @override
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    @override
-    def load(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    @override
-    def peak_memory(self) -> int:
-        return 0
 
 
 class Setting(NamedTuple):
@@ -113,7 +77,7 @@ def test_members_batched_or_one_by_one_agree(setting: Callable[..., Setting], fr
 def test_a_member_is_its_own_whoever_else_is_sampled(setting: Callable[..., Setting], fresh: float) -> None:
     configuration, (case, _) = setting(f"sampler.fresh={fresh}")
     model = tiny_model(configuration)
-    given_to_it = condition(configuration, case.read(Window.whole(case.frame)))
+    given_to_it = condition(configuration, case.read(case.whole()))
     together = sample_members(model, given_to_it, case.name, range(1, 4), seed=0)
     alone = sample_members(model, given_to_it, case.name, range(2, 3), seed=0)
     assert torch.allclose(together[1:2], alone, rtol=0, atol=1e-6)
@@ -143,61 +107,6 @@ def test_a_single_member_has_no_variance(setting: Callable[..., Setting]) -> Non
     assert not answer_case(tiny_model(configuration), case, ensemble=1, seed=0).variance.any()
 
 
-def perfect(configuration: Configuration, x0: Tensor) -> Session:
-    """Return a session that knows x_0 and answers with what the diffusion asks for."""
-    alphas_bar = configuration.schedule.alphas_bar()
-
-    def know(inputs: Tensor, times: Tensor) -> Tensor:
-        level = float(alphas_bar[int(times[0])])
-        noisy = inputs[:, -1:]
-        eps = (noisy - sqrt(level) * x0) / sqrt(1 - level)
-        match configuration.diffusion.prediction:
-            case "eps":
-                return eps
-            case "x0":
-                return x0.expand_as(noisy).clone()
-            case "v":
-                return sqrt(level) * eps - sqrt(1 - level) * x0
-
-    return FromFunction(know)
-
-
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
-@pytest.mark.parametrize("frame", ["preprocessing.frame=null", PADDED])
-def test_a_perfect_denoiser_gives_the_reference_back_on_the_cases_own_grid(
-    setting: Callable[..., Setting], prediction: Literal["eps", "x0", "v"], frame: str
-) -> None:
-    configuration, (case, _) = setting(f"diffusion.prediction={prediction}", frame)
-    x0 = configuration.task.x0(case.read(Window.whole(case.frame)))
-    answer = answer_case(Model(configuration, perfect(configuration, x0)), case, ensemble=2, seed=0)
-    reference = case.labels()
-    assert reference is not None
-    assert answer.labels.shape == SHAPE
-    assert answer.labels.dtype == np.uint8
-    assert np.array_equal(answer.labels, reference > 0)
-    assert answer.mean.shape == answer.variance.shape == (1, *SHAPE)
-    assert np.allclose(answer.mean[0], reference > 0, atol=1e-5)
-    assert np.allclose(answer.variance, 0, atol=1e-9)
-
-
-@pytest.mark.parametrize("frame", ["preprocessing.frame=null", PADDED])
-def test_at_half_resolution_every_second_voxel_of_the_reference_comes_back(
-    setting: Callable[..., Setting], frame: str
-) -> None:
-    configuration, (case, _) = setting("patch.name=coarse", frame)
-    x0 = configuration.task.x0(case.read(Window.whole(case.frame, 2)))
-    assert x0.shape[1:] == tuple(-(-side // 2) for side in case.frame)
-    answer = answer_case(Model(configuration, perfect(configuration, x0)), case, ensemble=1, seed=0)
-    whole = configuration.task.x0(case.read(Window.whole(case.frame)))[0].numpy()
-    framed = np.full(case.frame, np.nan, dtype=np.float32)
-    x, y, z = (slice(o, o + n) for o, n in zip(case.offset, case.shape, strict=True))
-    framed[x, y, z] = answer.mean[0]
-    kept = framed[::2, ::2, ::2]
-    inside = np.isfinite(kept)
-    assert np.allclose(kept[inside], whole[::2, ::2, ::2][inside], atol=1e-5)
-    assert answer.labels.shape == SHAPE
-
-
 def test_the_network_is_given_condition_encoding_and_noise_in_this_order(setting: Callable[..., Setting]) -> None:
     configuration, (case, _) = setting("sampler.steps=1")
     seen: list[tuple[Tensor, Tensor]] = []
@@ -208,7 +117,7 @@ def test_the_network_is_given_condition_encoding_and_noise_in_this_order(setting
 
     answer_case(Model(configuration, FromFunction(look)), case, ensemble=1, seed=7)
     ((inputs, times),) = seen
-    example = case.read(Window.whole(case.frame))
+    example = case.read(case.whole())
     assert torch.equal(inputs[0, :2], example.images)
     assert torch.equal(inputs[0, 2:3], configuration.encoding.encode(example.window))
     assert torch.equal(inputs[0, 3:], normal((1, *SHAPE), 7, "start", case.name, 0))
@@ -218,7 +127,7 @@ def test_the_network_is_given_condition_encoding_and_noise_in_this_order(setting
 
 def test_estimates_are_clipped_to_the_tasks_range(setting: Callable[..., Setting]) -> None:
     configuration, (case, _) = setting("diffusion.prediction=x0")
-    given_to_it = condition(configuration, case.read(Window.whole(case.frame)))
+    given_to_it = condition(configuration, case.read(case.whole()))
     model = Model(configuration, FromFunction(lambda inputs, _: 5 * inputs[:, -1:]))
     denoise = denoiser(model, given_to_it, configuration.schedule.alphas_bar(), 2)
     noisy = normal((2, 1, *SHAPE), 0, "x")

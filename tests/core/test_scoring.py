@@ -16,7 +16,7 @@ from monai.metrics.utils import get_mask_edges, get_surface_distance
 from scipy import ndimage
 
 from ddmkit import DataError
-from ddmkit.scoring import DEFINITION, Score, Segmentation, Spacing, dice, hausdorff95, score_case, summarise
+from ddmkit.scoring import DEFINITION, Score, Segmentation, Spacing, dice, hausdorff95, score_case, summarise, told
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ddmkit.scoring import Mask
 
 ONE_MM = (1.0, 1.0, 1.0)
-WHOLE = {"whole": frozenset({"core", "edema", "enhancing", "whole"})}
+PARTS = ("necrotic", "edema", "enhancing")
+WHOLE = {"whole": frozenset({*PARTS, "whole"})}
+REGIONS = {**WHOLE, "core": frozenset({"necrotic", "enhancing"}), "enhancing": frozenset({"enhancing"})}
 BINARY = ("background", "whole")
 SMALL = arrays.arrays(np.bool_, (5, 4, 3))
 SPACINGS = st.tuples(*[st.sampled_from([0.5, 1.0, 1.7, 3.0])] * 3)
@@ -184,7 +186,7 @@ def labels(*indices: int) -> NDArray[np.uint8]:
 
 def test_classes_of_both_sides_are_matched_by_name() -> None:
     prediction = Segmentation(labels(0, 1, 1, 0, 0), BINARY)
-    reference = Segmentation(labels(0, 2, 3, 1, 0), ("background", "enhancing", "core", "edema"))
+    reference = Segmentation(labels(0, 2, 3, 1, 0), ("background", "enhancing", "necrotic", "edema"))
     (score,) = score_case("a", prediction, reference, WHOLE, ONE_MM)
     assert score.dice == pytest.approx(4 / 5)
     assert score.hd95 == pytest.approx(4 / 5)  # of the distances 0, 0, 0, 0, 1
@@ -192,13 +194,13 @@ def test_classes_of_both_sides_are_matched_by_name() -> None:
 
 
 def test_each_region_is_scored_apart_and_in_order() -> None:
-    names = ("background", "core", "edema", "enhancing")
-    regions = {**WHOLE, "tumour-core": frozenset({"core", "enhancing"})}
-    prediction, reference = Segmentation(labels(1, 2, 3, 0), names), Segmentation(labels(1, 1, 3, 2), names)
-    whole, core = score_case("a", prediction, reference, regions, ONE_MM)
-    assert (whole.region, core.region) == ("whole", "tumour-core")
+    classes = ("background", *PARTS)
+    prediction, reference = Segmentation(labels(1, 2, 3, 0), classes), Segmentation(labels(1, 1, 3, 2), classes)
+    whole, core, enhancing = score_case("a", prediction, reference, REGIONS, ONE_MM)
+    assert (whole.region, core.region, enhancing.region) == ("whole", "core", "enhancing")
     assert whole.dice == pytest.approx(6 / 7)
     assert core.dice == pytest.approx(4 / 5)
+    assert enhancing.dice == 1
 
 
 @pytest.mark.parametrize(
@@ -216,9 +218,54 @@ def test_a_note_says_which_side_is_empty(found: NDArray[np.uint8], truth: NDArra
 
 
 def test_a_reference_that_cannot_tell_a_region_is_refused() -> None:
-    prediction, reference = Segmentation(labels(1), ("background", "core")), Segmentation(labels(1), BINARY)
-    with pytest.raises(DataError, match="reference of case a has the classes background, whole, none of which"):
-        score_case("a", prediction, reference, {"core": frozenset({"core"})}, ONE_MM)
+    prediction, reference = Segmentation(labels(1), ("background", "necrotic")), Segmentation(labels(1), BINARY)
+    sentence = "reference of case a has the classes background, whole, none of which belongs to the region 'core'"
+    with pytest.raises(DataError, match=sentence):
+        score_case("a", prediction, reference, REGIONS, ONE_MM)
+
+
+def test_a_prediction_with_a_class_that_lies_partly_inside_a_region_is_refused() -> None:
+    prediction, reference = (
+        Segmentation(labels(1, 2), ("background", *classes)) for classes in (("whole", "enhancing"), PARTS)
+    )
+    sentence = r"prediction of case a has the classes .*, of which 'whole' may lie partly inside the region 'core'"
+    with pytest.raises(DataError, match=sentence):
+        score_case("a", prediction, reference, REGIONS, ONE_MM)
+
+
+@pytest.mark.parametrize(
+    ("classes", "regions"),
+    [
+        (("background", *PARTS), ["whole", "core", "enhancing"]),
+        (("enhancing", "cavity", "edema", "necrotic", "background"), ["whole", "core", "enhancing"]),
+        (("background", "whole"), ["whole"]),
+        (("whole",), ["whole"]),
+        (("background", "whole", "enhancing"), ["whole"]),
+        (("background", "cavity"), []),
+        (("liver",), []),
+        ((), []),
+    ],
+)
+def test_classes_tell_some_regions(classes: tuple[str, ...], regions: list[str]) -> None:
+    assert list(told(REGIONS, classes)) == regions
+
+
+def test_what_is_told_is_told_by_both_sides() -> None:
+    assert told(REGIONS, ("whole",), PARTS) == told(REGIONS, PARTS, ("whole",)) == WHOLE
+    assert told(REGIONS, PARTS, PARTS) == told(REGIONS) == REGIONS
+    assert told(REGIONS, PARTS, ("cavity",)) == {}
+
+
+def right_however_labelled(classes: frozenset[str], region: str) -> bool:
+    """Try out whether every part of a tumour, labelled as itself or as "whole", is counted where it belongs."""
+    members = REGIONS[region]
+    return all((label in members) == (part in members) for part in PARTS for label in {part, "whole"} & classes)
+
+
+@given(st.frozensets(st.sampled_from([*PARTS, "whole"])).filter(lambda classes: "whole" in classes or len(classes) > 2))
+def test_a_region_is_told_if_no_way_to_label_all_of_a_tumour_gets_it_wrong(classes: frozenset[str]) -> None:
+    right = [region for region in REGIONS if right_however_labelled(classes, region)]
+    assert list(told(REGIONS, sorted(classes))) == right
 
 
 def test_a_case_on_another_grid_is_named() -> None:

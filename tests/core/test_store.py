@@ -1,271 +1,197 @@
-"""Cases normalised once, of which windows are read without their volume."""
+"""Cases normalised once, found again, and never served stale."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from textwrap import dedent
+from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from torch.nn import functional
+from tests.core.heads import AFFINE, head, marked, save_case, small_case, voxels
+from tests.core.racing import digest
 
-from ddmkit import Case, DataError, Window
-from ddmkit.store import Store, StoredCase, cache_folder, normalise
-from ddmkit.volume import read_array, read_labels
+from ddmkit import Case, Image, StorageError, building
+from ddmkit.store import Store, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from ddmkit import Shape
     from ddmkit.configuration import Configuration
+    from ddmkit.stored_case import StoredCase
 
     Configured = Callable[..., Configuration]
     WriteCases = Callable[..., Path]
 
-SHAPE, FRAME = (7, 9, 6), (13, 12, 11)
-BEFORE = (3, 1, 2)  # of 6, 3 and 5 voxels of padding
-HALF = 2.0**-11
-"""The largest relative rounding error of float16, and near it the largest absolute one between 0.5 and 1."""
-
-
-def first_case(configuration: Configuration, root: Path) -> Case:
-    return configuration.dataset.cases(root)[0]
-
-
-def by_hand(image: np.ndarray, low: float = 1, high: float = 99) -> np.ndarray:
-    """Normalise an image whose background is 0."""
-    foreground = np.sort(image[image != 0]).astype(np.float64)
-    bottom, top = (
-        np.interp(share / 100 * (len(foreground) - 1), range(len(foreground)), foreground) for share in (low, high)
-    )
-    scaled = np.clip((image - bottom) / (top - bottom), 0, 1)
-    scaled[image == 0] = 0
-    return scaled
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def case(configured: Configured, write_cases: WriteCases, tmp_path: Path) -> Case:
-    return first_case(configured(), write_cases(tmp_path, count=1, shape=SHAPE))
+def case(tmp_path: Path) -> Case:
+    return small_case(tmp_path / "case")
 
 
-@pytest.fixture
-def framed(configured: Configured, case: Case) -> StoredCase:
-    return Store(configured(f"preprocessing.frame={','.join(map(str, FRAME))}")).open(case)
+def images_of(stored: StoredCase) -> torch.Tensor:
+    return stored.read(stored.whole()).images
 
 
-def padded(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole frame's images and labels, made from the files by hand."""
-    after = [whole - own - before for whole, own, before in zip(FRAME, SHAPE, BEFORE, strict=True)]
-    sides = list(zip(BEFORE, after, strict=True))
-    images = np.stack([by_hand(read_array(case.images[name])) for name in ("t1", "flair")])
-    assert case.labels is not None
-    labels = np.searchsorted([0, 1, 2, 4], read_array(case.labels))
-    return np.pad(images, [(0, 0), *sides]), np.pad(labels, sides)
-
-
-def spans(side: int) -> st.SearchStrategy[tuple[int, int]]:
-    """Draw a start and a size within a side."""
-    return st.integers(0, side - 1).flatmap(lambda first: st.tuples(st.just(first), st.integers(1, side - first)))
-
-
-@st.composite
-def windows(draw: st.DrawFn) -> Window:
-    (x, width), (y, depth), (z, height) = (draw(spans(side)) for side in FRAME)
-    return Window((x, y, z), (width, depth, height), FRAME)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(window=windows())
-def test_a_window_is_cut_from_the_padded_normalised_whole(framed: StoredCase, case: Case, window: Window) -> None:
-    images, labels = padded(case)
-    x, y, z = (slice(first, first + n) for first, n in zip(window.start, window.size, strict=True))
-    example = framed.read(window)
-    assert example.window == window
-    assert example.images.dtype == torch.float32
-    assert np.allclose(example.images, images[:, x, y, z], rtol=HALF, atol=1e-6)
-    assert example.labels is not None
-    assert example.labels.dtype == torch.uint8
-    assert np.array_equal(example.labels, labels[x, y, z])
-
-
-@pytest.mark.parametrize("start", [(0, 0, 0), (11, 0, 0), (0, 11, 9)])
-def test_a_window_wholly_in_the_padding_is_background(framed: StoredCase, start: Shape) -> None:
-    example = framed.read(Window(start, (2, 1, 2), FRAME))
-    assert example.images.shape == (2, 2, 1, 2)
-    assert not example.images.any()
-    assert example.labels is not None
-    assert not example.labels.any()
-
-
-def test_what_is_read_differs_from_float64_by_half_a_float16_step_at_most(framed: StoredCase, case: Case) -> None:
-    images, _ = padded(case)
-    stored = framed.read(Window.whole(FRAME)).images.numpy()
-    assert 0 < np.abs(stored - images).max() <= HALF / 2 + 1e-6  # the step below 1 is 2^-11
-
-
-def test_padding_is_that_of_the_official_code() -> None:
-    stored = StoredCase(
-        "a", cache_folder(), (240, 240, 155), (256, 256, 256), (), labelled=False, affine=((1, 0, 0, 0),) * 4
-    )
-    assert stored.offset == (8, 8, 50)
-    array = np.arange(256)[None, None, :].repeat(256, 0).repeat(256, 1)
-    cut = stored.unpad(array[None])
-    assert cut.shape == (1, 240, 240, 155)
-    assert (cut[0, 0, 0, 0], cut[0, 0, 0, -1]) == (50, 256 - 51 - 1)
-
-
-def test_unpadding_undoes_padding(framed: StoredCase, case: Case) -> None:
-    whole, labels = framed.read(Window.whole(FRAME)), framed.labels()
-    assert case.labels is not None
-    assert whole.labels is not None
+def labels_of(stored: StoredCase) -> torch.Tensor:
+    labels = stored.read(stored.whole()).labels
     assert labels is not None
-    assert np.array_equal(labels, read_labels(case.labels, {1: "core", 2: "edema", 4: "enhancing"}))
-    assert np.array_equal(framed.unpad(whole.labels.numpy()), labels)
-    assert framed.unpad(whole.images.numpy()).shape == (2, *SHAPE)
+    return labels
 
 
-def test_a_frame_smaller_than_the_case_cuts_nothing_off(configured: Configured, case: Case) -> None:
-    stored = Store(configured("preprocessing.frame=2,2,20")).open(case)
-    assert stored.frame == (7, 9, 20)
-
-
-def test_a_window_larger_than_the_case_pads_it(configured: Configured, case: Case) -> None:
-    assert Store(configured("patch.sides=8,5,4")).open(case).frame == (8, 9, 6)
-
-
-@pytest.mark.parametrize("window", [Window.whole(FRAME, 2), Window((2, 4, 0), (8, 7, 5), FRAME, 2)])
-def test_half_resolution_is_average_pooling_and_every_second_label(framed: StoredCase, window: Window) -> None:
-    full, half = framed.read(window._replace(factor=1)), framed.read(window)
-    odd = [side % 2 for side in reversed(window.size)]
-    filled = functional.pad(full.images, [n for side in odd for n in (0, side)])
-    assert half.images.shape[1:] == window.shape
-    assert torch.allclose(half.images, functional.avg_pool3d(filled, 2), atol=1e-6)
-    assert full.labels is not None
-    assert half.labels is not None
-    assert torch.equal(half.labels, full.labels[::2, ::2, ::2])
-
-
-def test_a_case_without_reference_is_read_without_labels(configured: Configured, case: Case) -> None:
-    stored = Store(configured()).open(case._replace(labels=None))
-    assert not stored.labelled
-    assert stored.labels() is None
-    assert stored.read(Window.whole(stored.frame)).labels is None
-
-
-def test_a_case_keeps_its_name_its_classes_and_its_spacing(framed: StoredCase) -> None:
-    assert framed.name == "BraTS20_Training_001"
-    assert framed.classes == ("background", "core", "edema", "enhancing")
-    assert framed.spacing == pytest.approx((np.hypot(0.9, 0.2), np.sqrt(0.1**2 + 1.1**2 + 0.1**2), np.hypot(0.1, 1.5)))
-    assert (framed.shape, framed.frame) == (SHAPE, FRAME)
-
-
-def image(seed: int = 0) -> np.ndarray:
-    """Return an image with a border of background 0."""
-    inside = np.random.default_rng(seed).normal(100, 30, (6, 7, 8)).astype(np.float32)
-    return np.pad(inside, 1)
-
-
-@pytest.mark.parametrize("percentiles", [(1.0, 99.0), (0.0, 100.0), (10.0, 60.0)])
-def test_normalisation_maps_the_foregrounds_percentiles_to_0_and_1(percentiles: tuple[float, float]) -> None:
-    found = normalise(image(), percentiles)
-    assert found.dtype == np.float32
-    assert np.allclose(found, by_hand(image(), *percentiles), atol=1e-6)
-
-
-def test_normalisation_does_not_depend_on_the_number_that_means_background() -> None:
-    moved = np.where(image() == 0, np.float32(-1), image())
-    assert np.array_equal(normalise(moved, (1, 99)), normalise(image(), (1, 99)))
-
-
-def test_voxels_of_the_foreground_may_be_negative() -> None:
-    moved = np.where(image() == 0, np.float32(0), image() - 100)
-    assert np.allclose(normalise(moved, (1, 99)), by_hand(image()), atol=1e-5)
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0, 7.0])
-def test_an_image_of_one_value_is_all_background(value: float) -> None:
-    assert not normalise(np.full((3, 4, 5), value, dtype=np.float32), (1, 99)).any()
-
-
-def test_a_constant_foreground_is_0() -> None:
-    constant = np.pad(np.full((3, 4, 5), 7, dtype=np.float32), 1)
-    assert not normalise(constant, (1, 99)).any()
-
-
-def test_an_image_of_one_slice_is_normalised() -> None:
-    flat = image()[:, :, 4:5]
-    assert np.allclose(normalise(flat, (1, 99)), by_hand(flat), atol=1e-6)
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted((folder / "store").iterdir())
-
-
-def test_a_case_is_stored_once_and_found_again(configured: Configured, case: Case) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("training.steps=7", "patch.sides=3,3,3", "split.seed=1", "loading.threads=1"),
+        ("preprocessing.frame=paper",),
+        ("preprocessing.frame=brain",),
+        ("preprocessing.frame=20,20,20",),
+        ("sampler.steps=2", "backbone.width=3", "schedule.keep=0.9"),
+    ],
+    ids=["run", "paper", "brain", "frame", "components"],
+)
+def test_a_case_is_stored_once_whatever_it_is_used_for(
+    configured: Configured, case: Case, options: tuple[str, ...]
+) -> None:
     first = Store(configured()).open(case)
     written = first.path.stat().st_mtime_ns
-    again = Store(configured("training.steps=7", "patch.sides=3,3,3")).open(case)
-    assert again == first
-    assert again.path.stat().st_mtime_ns == written
-    assert files(cache_folder()) == [first.path]
+    again = Store(configured(*options)).open_all([case])
+    assert again.built == 0
+    assert again.cases[0].path == first.path
+    assert first.path.stat().st_mtime_ns == written
+    assert [path for path in first.path.parent.iterdir() if path.is_file()] == [first.path]
 
 
-def test_changed_percentiles_are_stored_anew(configured: Configured, case: Case) -> None:
-    first, second = Store(configured()).open(case), Store(configured("preprocessing.percentiles=5,95")).open(case)
-    assert first.path != second.path
-    whole = Window.whole(first.frame)
-    assert not torch.equal(first.read(whole).images, second.read(whole).images)
-
-
-@pytest.mark.parametrize("edited", ["t1", "seg"])
-def test_an_edited_file_is_never_served_stale(configured: Configured, case: Case, edited: str) -> None:
+@pytest.mark.parametrize("option", ["percentiles=5,95", "orientation=LPS", "spacing=1,1,1"])
+def test_a_changed_setting_is_stored_anew_beside_the_old(configured: Configured, case: Case, option: str) -> None:
     first = Store(configured()).open(case)
-    path = case.labels if edited == "seg" else case.images[edited]
-    assert path is not None
-    source: Any = nib.load(path)
-    nib.save(type(source)(np.flip(read_array(path), 0), source.affine), path)
-    os.utime(path, ns=(1, 1))
+    second = Store(configured(f"preprocessing.{option}")).open(case)
+    assert first.path != second.path
+    assert not torch.equal(images_of(first).flatten(), images_of(second).flatten())
+    assert Store(configured()).open_all([case]).built == 0
+
+
+def test_the_same_orientation_in_small_letters_is_the_same_file(configured: Configured, case: Case) -> None:
+    big, small = (Store(configured(f"preprocessing.orientation={name}")).open(case) for name in ("LPS", "lps"))
+    assert big.path == small.path
+
+
+def edit(path: Path) -> None:
+    """Write other voxels into a file; leave its size, its times and its place as they are."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[352:] = reversed(content[352:])
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+
+
+@pytest.mark.parametrize("edited", ["t1", "flair"])
+def test_an_edited_image_is_never_served_stale_even_with_its_times_set_back(
+    configured: Configured, case: Case, edited: str
+) -> None:
+    first = Store(configured()).open(case)
+    before = images_of(first)
+    edit(case.images[edited].path)
     second = Store(configured()).open(case)
     assert first.path != second.path
-    before, after = (stored.read(Window.whole(stored.frame)) for stored in (first, second))
-    assert torch.equal(before.images, after.images) == (edited == "seg")
-    assert before.labels is not None
-    assert after.labels is not None
-    assert torch.equal(before.labels, after.labels) == (edited == "t1")
+    channel = ("t1", "flair").index(edited)
+    assert not torch.equal(before[channel], images_of(second)[channel])
+    assert torch.equal(before[1 - channel], images_of(second)[1 - channel])
 
 
-def test_a_file_written_again_in_the_same_size_is_never_served_stale(configured: Configured, case: Case) -> None:
+def test_an_edited_reference_is_never_served_stale_even_with_its_times_set_back(
+    configured: Configured, case: Case
+) -> None:
     first = Store(configured()).open(case)
-    path = case.images["flair"]
-    written = path.stat().st_mtime_ns
-    os.utime(path, ns=(written, written + 1))
-    assert Store(configured()).open(case).path != first.path
+    assert case.reference is not None
+    edit(case.reference)
+    second = Store(configured()).open(case)
+    assert first.path != second.path
+    assert np.array_equal(labels_of(second), np.searchsorted([0, 1, 2, 4], voxels(case.reference)))
+    assert not torch.equal(labels_of(first), labels_of(second))
 
 
-@pytest.mark.parametrize("keep", [0, 100, 3000])
-def test_a_store_file_cut_short_is_built_anew(configured: Configured, case: Case, keep: int) -> None:
+def test_another_file_moved_into_the_place_of_one_is_never_served_stale(configured: Configured, case: Case) -> None:
+    first, path = Store(configured()).open(case), case.images["t1"].path
+    before = path.stat()
+    other = path.with_name("other.nii")
+    other.write_bytes(case.images["flair"].path.read_bytes())
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+    second = Store(configured()).open(case)
+    assert torch.equal(images_of(second)[0], images_of(first)[1])
+
+
+def test_a_link_that_leads_elsewhere_now_is_never_served_stale(configured: Configured, case: Case) -> None:
+    link = case.images["t1"].path.with_name("link.nii")
+    linked = case._replace(images={**case.images, "t1": Image(link)})
+    link.symlink_to(case.images["t1"].path)
+    first = Store(configured()).open(linked)
+    assert first.path == Store(configured()).open(case).path
+    link.unlink()
+    link.symlink_to(case.images["flair"].path)
+    assert torch.equal(images_of(Store(configured()).open(linked))[0], images_of(first)[1])
+
+
+def test_changed_meanings_of_labels_are_stored_anew(configured: Configured, case: Case) -> None:
     first = Store(configured()).open(case)
-    before = first.read(Window.whole(first.frame))
-    first.path.write_bytes(first.path.read_bytes()[:keep])
-    again = Store(configured()).open(case)
-    assert torch.equal(again.read(Window.whole(first.frame)).images, before.images)
+    second = Store(configured()).open(case._replace(labels={1: "edema", 2: "core", 4: "edema"}))
+    assert first.path != second.path
+    example = second.read(second.whole())
+    assert example.classes == ("background", "edema", "core")
+    assert np.array_equal(labels_of(second), np.array([0, 1, 2, 0, 1])[voxels_of_reference(case)])
 
 
-def test_a_store_file_that_vanishes_while_it_is_used_is_one_sentence(configured: Configured, case: Case) -> None:
-    stored = Store(configured()).open(case)
-    stored.path.unlink()
-    for read in (lambda: stored.read(Window.whole(stored.frame)), stored.labels):
-        with pytest.raises(DataError, match=r"made from case BraTS20_Training_001: .* type the same command") as caught:
-            read()
-        assert "\n" not in str(caught.value)
+def voxels_of_reference(case: Case) -> np.ndarray:
+    assert case.reference is not None
+    return voxels(case.reference)
+
+
+@pytest.mark.parametrize("given", ["hdr", "img"])
+@pytest.mark.parametrize("edited", ["hdr", "img"])
+@pytest.mark.parametrize("through", ["names", "links"])
+def test_either_half_of_a_pair_may_change_whichever_is_given(
+    configured: Configured, case: Case, given: str, edited: str, through: str
+) -> None:
+    folder = case.images["t1"].path.parent
+    nib.save(nib.Nifti1Pair(head((12, 11, 10), 3), AFFINE), folder / "pair.img")
+    name = "pair"
+    if through == "links":  # as data managers do: what a link leads to has no telling name
+        for half in ("hdr", "img"):
+            (folder / f"pair.{half}").rename(folder / f"content-of-{half}")
+            (folder / f"linked.{half}").symlink_to(folder / f"content-of-{half}")
+        name = "linked"
+    paired = case._replace(images={**case.images, "t1": Image(folder / f"{name}.{given}")})
+    first = Store(configured()).open(paired)
+    path = (folder / f"{name}.{edited}").resolve()
+    content = bytearray(path.read_bytes())
+    content[-1000:] = reversed(content[-1000:])
+    if edited == "hdr":
+        content[148:153] = b"other"  # its description
+        content[-1000:] = reversed(content[-1000:])
+    path.write_bytes(content)
+    second = Store(configured()).open(paired)
+    assert first.path != second.path
+    assert torch.equal(images_of(first), images_of(second)) == (edited == "hdr")
+
+
+def test_another_volume_of_a_4d_file_is_another_case(configured: Configured, tmp_path: Path) -> None:
+    both = np.stack([head((12, 11, 10)), head((12, 11, 10), 1)], axis=-1)
+    path = save_case(tmp_path, {"both": both}).images["both"].path
+    cases = [Case("a", {"t1": Image(path, volume), "flair": Image(path, 0)}, {}) for volume in (0, 1)]
+    first, second = (Store(configured()).open(one) for one in cases)
+    assert not torch.equal(images_of(first)[0], images_of(second)[0])
+    assert torch.equal(images_of(first)[1], images_of(second)[1])
 
 
 def test_a_folder_of_ones_own_may_hold_the_store(configured: Configured, case: Case, tmp_path: Path) -> None:
@@ -280,36 +206,130 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     assert cache_folder() == tmp_path / "b" / "ddmkit"
 
 
-FULL_DISK = """
-    import resource, sys
-    from pathlib import Path
-    import numpy as np, nibabel as nib
-    from ddmkit import Case, StorageError
-    from ddmkit.store import Store
-
-    class Settings:
-        def __getattr__(self, name): return self
-        modalities, labels, percentiles = ("t1",), {}, (1.0, 99.0)
-
-    folder = Path(sys.argv[1])
-    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((40, 40, 40)), np.eye(4)), folder / "a.nii")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-    for _ in range(2):
-        try:
-            Store(Settings(), folder / "store").open(Case("a", {"t1": folder / "a.nii"}))
-        except StorageError as error:
-            print(error)
-    print(list((folder / "store").iterdir()))
-"""
+# Where references are not needed.
 
 
-def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_was_made_with_its_reference_serves_who_needs_none(configured: Configured, case: Case) -> None:
+    labelled = Store(configured()).open(case)
+    again = Store(configured(), references=False).open_all([case])
+    assert again.built == 0
+    assert again.cases[0].path == labelled.path
+    assert again.cases[0].reference() is not None
+
+
+@pytest.mark.parametrize("reference", ["corrupt", "missing", "other shape"])
+def test_where_no_reference_is_needed_it_need_not_be_readable(
+    configured: Configured, case: Case, reference: str
+) -> None:
+    assert case.reference is not None
+    if reference == "corrupt":
+        case.reference.write_bytes(b"no image")
+    elif reference == "missing":
+        case.reference.unlink()
+    else:
+        save_case(case.reference.parent, {"seg": marked((8, 8, 8))})
+    refused = Store(configured()).open_all([case])
+    assert list(refused.wrong) == ["a"]
+    stored = Store(configured(), references=False).open(case)
+    assert images_of(stored).any()
+    assert stored.read(stored.whole()).labels is None
+    assert stored.reference() is None
+    unlabelled = Store(configured()).open_all([case._replace(reference=None)])
+    assert (unlabelled.built, unlabelled.cases) == (0, [stored])
+
+
+def test_a_file_without_labels_does_not_serve_who_needs_them(configured: Configured, case: Case) -> None:
+    Store(configured(), references=False).open(case)
+    assert labels_of(Store(configured()).open(case)).any()
+
+
+# Many cases.
+
+
+def several(folder: Path, count: int = 6) -> list[Case]:
+    return [small_case(folder / str(number), seed=number, name=f"case {number}") for number in range(count)]
+
+
+def test_wrong_cases_are_told_by_name_and_the_others_come_in_the_order_asked_for(
+    configured: Configured, tmp_path: Path
+) -> None:
+    cases = several(tmp_path)[::-1]
+    Store(configured()).open(cases[0])
+    cases[1].images["flair"].path.write_bytes(b"no image")
+    cases[4] = cases[4]._replace(images={"t1": cases[4].images["t1"]})
+    told: list[tuple[int, int]] = []
+    opened = Store(configured()).open_all(cases, lambda done, total: told.append((done, total)))
+    assert [stored.name for stored in opened.cases] == ["case 5", "case 3", "case 2", "case 0"]
+    assert list(opened.wrong) == ["case 4", "case 1"]
+    assert "case 4_flair.nii" in opened.wrong["case 4"]
+    assert "case 1 has no flair image" in opened.wrong["case 1"]
+    assert opened.built == 3
+    assert told == [(done, 6) for done in range(1, 7)]
+    for stored in opened.cases:
+        assert torch.equal(images_of(stored), images_of(Store(configured()).open(stored.case)))
+    assert Store(configured()).open_all(cases).built == 0
+
+
+def test_no_cases_are_no_work(configured: Configured) -> None:
+    assert Store(configured()).open_all([]) == ([], {}, 0)
+
+
+def test_as_many_cases_are_built_at_once_as_there_are_processors(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    meeting, prepare = Barrier(3), building.prepare
+
+    def meet(*arguments: Any) -> building.Prepared:  # noqa: ANN401 - as they come
+        meeting.wait(20)
+        return prepare(*arguments)
+
+    monkeypatch.setattr(building, "prepare", meet)
+    assert Store(configured()).open_all(several(tmp_path, 6)).built == 6
+
+
+def test_a_store_that_cannot_be_written_ends_the_work_in_one_sentence(configured: Configured, tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"")
+    with pytest.raises(StorageError, match="Set DDMKIT_CACHE") as caught:
+        Store(configured(), tmp_path / "store").open_all(several(tmp_path / "cases"))
+    assert "\n" not in str(caught.value)
+
+
+def race(what: str, *places: Path) -> str:
     ran = subprocess.run(
-        [sys.executable, "-c", dedent(FULL_DISK), str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tests.core.racing", what, *map(str, places)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    first, second, left = ran.stdout.splitlines()
-    assert first == second
-    assert first.startswith(f"Cannot write {tmp_path / 'store'}")
-    assert "File too large." in first
-    assert left == "[]"
-    assert ran.stderr == ""
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_four_processes_that_meet_an_empty_store_make_each_file_once_and_read_the_same(
+    configured: Configured, write_cases: WriteCases, tmp_path: Path
+) -> None:
+    root, store = write_cases(tmp_path / "cases", count=12), tmp_path / "store"
+    found = [json.loads(line) for line in race("together", root, store).splitlines()]
+    assert len(found) == 4
+    assert sum(process["built"] for process in found) == 12
+    alone = Store(configured()).open_all(configured().dataset.cases(root))
+    assert {process["read"] for process in found} == {digest(alone.cases)}
+
+
+def test_what_killed_processes_left_is_completed_by_the_next_one(
+    configured: Configured, write_cases: WriteCases, tmp_path: Path
+) -> None:
+    root, stores = write_cases(tmp_path / "cases", count=12, shape=(30, 26, 22)), tmp_path / "stores"
+    cases = configured().dataset.cases(root)
+    expected = digest(Store(configured()).open_all(cases).cases)
+    race("killed", root, stores)
+    assert len(list((stores / "renaming").glob(".*.h5"))) >= 1
+    for store in stores.iterdir():
+        there = len(list(store.glob("[!.]*.h5")))
+        completed = Store(configured(), store).open_all(cases)
+        assert completed.built == 12 - there
+        assert digest(completed.cases) == expected
+        assert len(list(store.glob("*.h5"))) == 12
+        assert not list(store.glob(".*"))

@@ -1,305 +1,254 @@
-"""Volumes read with their geometry checked, and written on the grid they came from."""
+"""The volumes of a case: read in order, compared with each other, their labels understood."""
 
 from __future__ import annotations
 
 import gzip
-import logging
-import struct
+import pickle
+import zlib
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
+from tests.core.niftis import SHAPE, oblique, save, voxels
 
-from ddmkit import Case, DataError, StorageError
-from ddmkit.volume import read_array, read_header, read_labels, read_volume, write_like
+from ddmkit import Case, Image
+from ddmkit.errors import RefusedDataError
+from ddmkit.volume import (
+    case_header,
+    check_same_grid,
+    image_of,
+    indices_of,
+    orientation_of,
+    read_array,
+    read_header,
+    read_images,
+    read_labels,
+    read_volume,
+    spacing_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-SHAPE = (5, 6, 7)
 LABELS = {1: "core", 2: "edema", 4: "enhancing"}
 
 
-def oblique(*, left_handed: bool = False) -> np.ndarray:
-    spacing = np.diag([-0.9 if left_handed else 0.9, 1.1, 2.5])
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", [10, -20, 30], degrees=True).as_matrix() @ spacing
-    affine[:3, 3] = (-90.5, 126, -0.0)
-    return affine
-
-
-def voxels(seed: int = 0, dtype: str = "float32") -> np.ndarray:
-    return (100 * np.random.default_rng(seed).random(SHAPE)).astype(dtype)
-
-
-def image_of(array: np.ndarray, affine: np.ndarray, header: object = None) -> Any:  # noqa: ANN401 - nibabel leaves it untyped
-    return nib.Nifti1Image(array, affine, header)
-
-
-def write(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
-    nib.save(image_of(array, np.eye(4) if affine is None else affine), path)
-    return path
-
-
-def load(path: Path) -> Any:  # noqa: ANN401 - as above
-    return nib.load(path)
-
-
-def damaged(path: Path, offset: int, form: str, *values: float) -> Path:
-    """Write a good file whose header says something else at one place (the offsets are NIfTI-1's)."""
-    content = bytearray(write(path, voxels()).read_bytes())
-    struct.pack_into(form, content, offset, *values)
-    path.write_bytes(content)
-    return path
+def silence(sentence: str) -> None:
+    pytest.fail(f"it was warned about: {sentence}")
 
 
 def case_of(folder: Path, **arrays: np.ndarray) -> Case:
-    files = {name: write(folder / f"{name}.nii.gz", array, oblique()) for name, array in arrays.items()}
-    return Case("A1", {name: path for name, path in files.items() if name != "seg"}, files.get("seg"))
+    files = {name: save(folder / f"{name}.nii.gz", array) for name, array in arrays.items()}
+    return Case("A1", {name: Image(path) for name, path in files.items() if name != "seg"}, LABELS, files.get("seg"))
 
 
 def masks() -> np.ndarray:
     return np.random.default_rng(1).choice(np.array([0, 1, 2, 4], dtype=np.uint8), SHAPE)
 
 
-@pytest.mark.parametrize("left_handed", [False, True])
-@pytest.mark.parametrize("codes", [(1, 0), (0, 2), (1, 4)])
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_an_answer_lies_on_its_inputs_grid(
-    tmp_path: Path,
-    left_handed: bool,  # noqa: FBT001 - pytest hands it over by name
-    codes: tuple[int, int],
-    suffix: str,
-) -> None:
-    affine, (qform, sform) = oblique(left_handed=left_handed), codes
-    source = image_of(voxels(), affine)
-    source.set_qform(affine, code=qform)
-    source.set_sform(affine, code=sform)
-    source.header.set_xyzt_units("mm", "sec")
-    source.header.set_intent("estimate")
-    like = tmp_path / f"like{suffix}"
-    nib.save(source, like)
-    answer = (voxels(1) > 50).astype(np.uint8)
-
-    write_like(tmp_path / f"answer{suffix}", answer, like)
-
-    written, given = load(tmp_path / f"answer{suffix}"), load(like)
-    assert np.array_equal(np.asarray(written.dataobj), answer)
-    assert written.get_data_dtype() == np.uint8
-    assert np.array_equal(written.affine, given.affine)
-    assert written.header["qform_code"] == qform
-    assert written.header["sform_code"] == sform
-    assert np.array_equal(written.header["pixdim"], given.header["pixdim"])
-    assert written.header.get_xyzt_units() == ("mm", "sec")
+def series_of(folder: Path) -> Case:
+    """Return a case as the decathlon stores it: FLAIR, T1, T1 with contrast agent and T2 in one file."""
+    path = save(folder / "A1.nii.gz", np.stack([voxels(seed) for seed in range(4)], axis=-1))
+    order = ("flair", "t1", "t1ce", "t2")
+    return Case("A1", {name: Image(path, volume) for volume, name in enumerate(order)}, LABELS)
 
 
-def test_a_qform_that_differs_from_the_sform_is_kept(tmp_path: Path) -> None:
-    source = image_of(voxels(), oblique())
-    source.set_qform(oblique(left_handed=True), code=1)
-    nib.save(source, tmp_path / "like.nii.gz")
-    write_like(tmp_path / "answer.nii.gz", voxels(1), tmp_path / "like.nii.gz")
-    written = load(tmp_path / "answer.nii.gz")
-    assert np.allclose(written.get_sform(), oblique(), atol=1e-5)
-    assert np.allclose(written.get_qform(), oblique(left_handed=True), atol=1e-5)
-
-
-def test_a_file_without_any_transform_keeps_its_voxel_sides(tmp_path: Path) -> None:
-    source = image_of(voxels(), oblique())
-    source.set_qform(None, code=0)
-    source.set_sform(None, code=0)
-    nib.save(source, tmp_path / "like.nii")
-    write_like(tmp_path / "answer.nii", voxels(1), tmp_path / "like.nii")
-    header = load(tmp_path / "answer.nii").header
-    assert (header["qform_code"], header["sform_code"]) == (0, 0)
-    assert header.get_zooms() == pytest.approx((0.9, 1.1, 2.5))
-
-
-def test_a_fourth_axis_of_one_is_dropped_in_reading_and_kept_in_writing(tmp_path: Path) -> None:
-    like = write(tmp_path / "like.nii.gz", voxels()[..., None], oblique())
-    assert load(like).shape == (*SHAPE, 1)
-    assert read_header(like).shape == SHAPE
-    assert np.array_equal(read_array(like), voxels())
-    write_like(tmp_path / "answer.nii.gz", voxels(1), like)
-    assert load(tmp_path / "answer.nii.gz").shape == (*SHAPE, 1)
-
-
-def test_scaled_integers_are_read_as_their_values_and_an_answer_is_not_scaled(tmp_path: Path) -> None:
-    source = image_of(voxels(dtype="int16"), oblique())
-    source.header.set_slope_inter(0.25, -3)
-    content = bytearray(source.to_bytes())
-    struct.pack_into("<ff", content, 112, 0.25, -3)  # nibabel would otherwise choose a scale of its own
-    like = tmp_path / "like.nii"
-    like.write_bytes(content)
-    assert np.allclose(read_array(like), voxels(dtype="int16") * 0.25 - 3)
-    write_like(tmp_path / "answer.nii", masks(), like)
-    assert np.array_equal(np.asarray(load(tmp_path / "answer.nii").dataobj), masks())
-
-
-def test_big_endian_files_are_read_and_answered(tmp_path: Path) -> None:
-    header: Any = nib.Nifti1Header(endianness=">")
-    header.set_data_dtype(np.dtype(">f4"))
-    nib.save(image_of(voxels(), oblique(), header), tmp_path / "like.nii")
-    assert struct.unpack_from(">i", (tmp_path / "like.nii").read_bytes())[0] == 348
-    assert np.array_equal(read_array(tmp_path / "like.nii"), voxels())
-    assert np.allclose(read_header(tmp_path / "like.nii").affine, oblique(), atol=1e-5)
-    write_like(tmp_path / "answer.nii", voxels(1), tmp_path / "like.nii")
-    assert np.array_equal(read_array(tmp_path / "answer.nii"), voxels(1))
-
-
-def test_a_header_is_read_with_the_spacing_of_its_affine(tmp_path: Path) -> None:
+def test_the_grid_of_a_case_is_read_without_its_voxels(tmp_path: Path) -> None:
     case = case_of(tmp_path, t1=voxels(), seg=masks())
-    volume = read_volume(case, ["t1"], LABELS)
-    assert volume.spacing == pytest.approx((0.9, 1.1, 2.5), abs=1e-5)
-    assert np.allclose(volume.affine, oblique(), atol=1e-5)
-    assert volume.affine.dtype == np.float64
+    for path in (tmp_path / "t1.nii.gz", tmp_path / "seg.nii.gz"):
+        content = bytearray(path.read_bytes())
+        content[-8] ^= 0xFF  # its checksum is wrong, which only those notice who read to the end
+        path.write_bytes(content)
+    header = case_header(case, ["t1"], silence)
+    assert header.shape == SHAPE
+    assert header.volumes == 1
+    assert header.affine.dtype == np.float64
+    assert np.allclose(header.affine, oblique(), atol=1e-5)
+
+
+def test_sides_and_orientation_are_those_of_the_affine() -> None:
+    assert spacing_of(oblique()) == pytest.approx((0.9, 1.1, 2.5))
+    assert orientation_of(np.diag([-1, -1, 1, 1])) == "LPS"
+    assert orientation_of(oblique()) == "RAS"
+    assert orientation_of(np.array([[0, 0, 2, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])) == "PSR"
 
 
 def test_modalities_come_in_the_order_asked_for_and_labels_as_indices(tmp_path: Path) -> None:
     case = case_of(tmp_path, t1=voxels(1), flair=voxels(2), t2=voxels(3), seg=masks())
-    volume = read_volume(case, ["flair", "t1"], LABELS)
+    volume = read_volume(case, ["flair", "t1"], silence)
     assert np.array_equal(volume.images, np.stack([voxels(2), voxels(1)]))
+    assert volume.images.dtype == np.float32
     assert volume.classes == ("background", "core", "edema", "enhancing")
     assert volume.labels is not None
+    assert volume.labels.dtype == np.uint8
     assert np.array_equal(volume.labels, np.select([masks() == 1, masks() == 2, masks() == 4], [1, 2, 3], 0))
+    assert volume.spacing == pytest.approx((0.9, 1.1, 2.5), abs=1e-5)
 
 
 def test_a_case_without_reference_has_no_labels(tmp_path: Path) -> None:
-    assert read_volume(case_of(tmp_path, t1=voxels()), ["t1"], LABELS).labels is None
+    assert read_volume(case_of(tmp_path, t1=voxels()), ["t1"], silence).labels is None
 
 
-def truncated(path: Path) -> Path:
-    whole = write(path, np.random.default_rng(0).random((30, 30, 30))).read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    return path
+def test_images_come_one_by_one(tmp_path: Path) -> None:
+    case = case_of(tmp_path, t1=voxels(1), t2=voxels(2))
+    images = read_images(case, ["t2", "t1"], silence)
+    assert np.array_equal(next(images), voxels(2))
+    (tmp_path / "t1.nii.gz").unlink()  # the header was read, the voxels were not
+    with pytest.raises(RefusedDataError, match=r"t1\.nii\.gz is not there"):
+        next(images)
 
 
-def with_wrong_checksum(path: Path) -> Path:
-    content = bytearray(write(path, voxels()).read_bytes())
-    content[-8] ^= 0xFF
-    path.write_bytes(content)
-    return path
+def test_modalities_of_one_file_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    volume = read_volume(series_of(tmp_path), ["t1", "t1ce", "t2", "flair"], silence)
+    assert np.array_equal(volume.images, np.stack([voxels(seed) for seed in (1, 2, 3, 0)]))
 
 
-def text(path: Path) -> Path:
-    path.write_text("no image\n" * 100, encoding="utf-8")
-    return path
+def test_a_file_of_several_modalities_is_inflated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = series_of(tmp_path)
+    content = len(gzip.decompress((tmp_path / "A1.nii.gz").read_bytes()))
+    inflated = 0
+
+    class Counting:
+        def __init__(self, inflater: Any) -> None:  # noqa: ANN401 - zlib gives its type no name
+            self._inflater = inflater
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inflater, name)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            nonlocal inflated
+            part: bytes = self._inflater.decompress(data, most)
+            inflated += len(part)
+            return part
+
+    inflater = zlib.decompressobj
+    monkeypatch.setattr("zlib.decompressobj", lambda bits: Counting(inflater(bits)))
+    assert len(list(read_images(case, ["t1", "t1ce", "t2", "flair"], silence))) == 4
+    assert content <= inflated < content + 1000  # and the header, to compare it
 
 
-def compressed_text(path: Path) -> Path:
-    path.write_bytes(gzip.compress(b"no image\n" * 100))
-    return path
+def test_files_may_say_their_one_grid_in_different_ways(tmp_path: Path) -> None:
+    case = case_of(tmp_path, t1=voxels(1), t2=voxels(2), t1ce=voxels(3), seg=masks())
+    save(tmp_path / "t2.nii.gz", voxels(2), sform_code=0)
+    save(tmp_path / "t1ce.nii.gz", voxels(3), qform_code=0, sform_code=4, version=2, endianness=">")
+    save(tmp_path / "seg.nii.gz", masks()[..., None], qform_code=3, sform_code=3)
+    assert not np.array_equal(read_header(tmp_path / "t2.nii.gz").affine, read_header(tmp_path / "t1.nii.gz").affine)
+    volume = read_volume(case, ["t1", "t2", "t1ce"], silence)
+    assert np.array_equal(volume.images, np.stack([voxels(1), voxels(2), voxels(3)]))
 
 
-def with_nan(path: Path) -> Path:
-    array = voxels()
-    array[1, 2, 3], array[2, 2, 2] = np.nan, np.inf
-    return write(path, array)
+def test_the_direction_of_axes_at_half_a_right_angle_is_no_matter(tmp_path: Path) -> None:
+    turned = np.eye(4)
+    turned[:2, :2] = np.array([[1, -1], [1, 1]]) * np.sqrt(0.5)
+    other = turned.copy()
+    other[0, 0] += 1e-6
+    other[1, 1] += 1e-6
+    paths = [save(tmp_path / name, affine=affine) for name, affine in (("a.nii", turned), ("b.nii", other))]
+    headers = [read_header(path) for path in paths]
+    check_same_grid(Case("A1", {}, {}), paths[0], headers[0], paths[1], headers[1], silence)
 
 
-def in_another_format(path: Path) -> Path:
-    other = path.with_name("a.mgz")
-    array: Any = voxels()
-    nib.save(nib.MGHImage(array, np.eye(4)), other)
-    return other
-
-
-RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
-
-
-@pytest.mark.parametrize(
-    ("make", "name", "reason"),
-    [
-        (truncated, "a.nii.gz", "whole"),
-        (with_wrong_checksum, "a.nii.gz", "CRC"),
-        (text, "a.nii.gz", "not a gzip file"),
-        (text, "a.nii", "NIfTI image"),
-        (compressed_text, "a.nii.gz", "NIfTI image"),
-        (lambda path: path, "missing.nii", "No such file"),
-        (in_another_format, "a.nii", "convert it to NIfTI"),
-        (with_nan, "a.nii.gz", "2 voxels that are NaN or infinite"),
-        (lambda path: write(path, np.full(SHAPE, 1e300)), "a.nii", "infinite"),
-        (lambda path: write(path, voxels().astype(np.complex64)), "a.nii", "complex64"),
-        (lambda path: write(path, np.zeros(SHAPE, dtype=RGB)), "a.nii", "one real number a voxel"),
-        (lambda path: write(path, np.zeros((4, 5, 6, 2))), "a.nii", r"shape \(4, 5, 6, 2\); one 3D volume"),
-        (lambda path: write(path, np.zeros((4, 5))), "a.nii", r"shape \(4, 5\); one 3D volume"),
-        (lambda path: damaged(path, 42, "<h", 0), "a.nii", "one 3D volume"),
-        (lambda path: damaged(path, 42, "<h", -5), "a.nii", "one 3D volume"),
-        (lambda path: damaged(path, 70, "<h", 999), "a.nii", "data code 999"),
-    ],
-)
-def test_what_is_no_readable_volume_is_one_sentence_with_its_path(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], make: Callable[[Path], Path], name: str, reason: str
-) -> None:
-    path = make(tmp_path / name)
-    with pytest.raises(DataError, match=reason) as caught:
-        read_array(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("row", [(float("nan"), 0, 0, 0), (0, 0, 0, 0)], ids=["NaN", "singular"])
-def test_an_affine_that_places_no_voxel_is_refused(tmp_path: Path, row: tuple[float, ...]) -> None:
-    path = damaged(tmp_path / "a.nii", 280, "<4f", *row)
-    with pytest.raises(DataError, match="affine that is singular or not finite"):
-        read_header(path)
-
-
-def test_what_nibabel_mends_in_a_header_is_not_printed(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    path = damaged(tmp_path / "a.nii", 80, "<3f", 0, 0, 0)  # pixdim: mended to 1
-    with caplog.at_level(logging.DEBUG):
-        read_header(path)
-        read_array(path)
-    assert capfd.readouterr() == ("", "")
-    assert caplog.messages == []
+def test_how_far_files_lie_apart_is_told_in_voxels(tmp_path: Path) -> None:
+    case = case_of(tmp_path, t1=voxels(), t2=voxels())
+    affine = oblique()
+    affine[0, 3] += 1.8
+    save(tmp_path / "t2.nii.gz", voxels(), affine)
+    with pytest.raises(RefusedDataError, match=r"^Case A1: the affines of t2.nii.gz and t1.nii.gz differ by up to 2 v"):
+        case_header(case, ["t1", "t2"], silence)
 
 
 def test_shapes_that_disagree_within_a_case_are_named(tmp_path: Path) -> None:
     case = case_of(tmp_path, t1=voxels(), t2=voxels()[:4])
-    with pytest.raises(DataError, match=r"^Case A1: t2.nii.gz has shape \(4, 6, 7\) but t1.nii.gz has \(5, 6, 7\)"):
-        read_volume(case, ["t1", "t2"], LABELS)
+    with pytest.raises(
+        RefusedDataError, match=r"^Case A1: t2.nii.gz has shape \(4, 6, 7\) but t1.nii.gz has \(5, 6, 7\)"
+    ):
+        case_header(case, ["t1", "t2"], silence)
 
 
-def test_affines_that_disagree_within_a_case_are_named(tmp_path: Path) -> None:
+def test_orientations_that_disagree_within_a_case_are_named(tmp_path: Path) -> None:
+    case = case_of(tmp_path, t1=voxels(), t2=voxels())
+    save(tmp_path / "t2.nii.gz", affine=np.diag([-1.0, -1.0, 1.0, 1.0]))
+    with pytest.raises(RefusedDataError, match=r"the axes of t2.nii.gz run to LPS, those of t1.nii.gz to RAS"):
+        next(read_images(case, ["t1", "t2"], silence))
+
+
+def test_a_header_is_warned_about_once_when_a_case_is_read(tmp_path: Path) -> None:
     case = case_of(tmp_path, t1=voxels(), seg=masks())
-    moved = oblique()
-    moved[0, 3] += 2
-    write(tmp_path / "seg.nii.gz", masks(), moved)
-    with pytest.raises(DataError, match=r"^Case A1: the affines of seg.nii.gz and t1.nii.gz differ by up to 2;"):
-        read_volume(case, ["t1"], LABELS)
+    save(tmp_path / "t1.nii.gz", scl_slope=np.nan)
+    told: list[str] = []
+    read_volume(case, ["t1"], told.append)
+    assert len(told) == 1
 
 
-def test_one_grid_said_by_qform_in_one_file_and_by_sform_in_another_is_one_grid(tmp_path: Path) -> None:
-    case = case_of(tmp_path, t1=voxels(1), t2=voxels(2))
-    source = image_of(voxels(2), oblique())
-    source.set_qform(oblique(), code=1)
-    source.set_sform(None, code=0)
-    nib.save(source, tmp_path / "t2.nii.gz")
-    assert not np.array_equal(load(tmp_path / "t2.nii.gz").affine, load(tmp_path / "t1.nii.gz").affine)
-    assert np.array_equal(read_volume(case, ["t1", "t2"], LABELS).images[1], voxels(2))
+def test_a_background_of_minus_one_and_negative_intensities_are_no_fault(tmp_path: Path) -> None:
+    image = np.full((8, 8, 8), -1, dtype=np.int16)
+    image[2:6, 2:6, 2:6] = np.arange(-32, 32).reshape(4, 4, 4)
+    mask = (image != -1).astype(np.uint8)
+    volume = read_volume(case_of(tmp_path, t1=image, seg=mask), ["t1"], silence)
+    assert np.array_equal(volume.images[0], image)
 
 
-@pytest.mark.parametrize("strange", [3, 2.5, -1])
-def test_a_label_without_a_meaning_is_named_with_those_that_have_one(tmp_path: Path, strange: float) -> None:
-    array = masks().astype(np.float32)
-    array[0, 0, 0] = strange
-    path = write(tmp_path / "seg.nii.gz", array)
-    with pytest.raises(DataError, match=rf"label {strange:g}, .* 0 \(background\), 1 \(core\), 2 \(edema\), 4 \(enh"):
-        read_labels(path, LABELS)
+def test_labels_where_any_image_shows_something_are_inside(tmp_path: Path) -> None:
+    one, other = np.zeros((2, 8, 8, 8), dtype=np.int16)
+    one[2:6, 2:6, 2:4], other[2:6, 2:6, 4:6] = voxels(dtype="int16", shape=(2, 4, 4, 2)) + 1
+    mask = ((one > 0) | (other > 0)).astype(np.uint8)
+    read_volume(case_of(tmp_path, t1=one, t2=other, seg=mask), ["t1", "t2"], silence)
+
+
+def test_a_case_without_a_tumour_is_no_fault(tmp_path: Path) -> None:
+    volume = read_volume(case_of(tmp_path, t1=voxels(), seg=np.zeros(SHAPE, dtype=np.uint8)), ["t1"], silence)
+    assert volume.labels is not None
+    assert not volume.labels.any()
+
+
+def test_two_numbers_may_mean_the_same(tmp_path: Path) -> None:
+    path = save(tmp_path / "seg.nii.gz", np.arange(4, dtype=np.uint8).repeat(27).reshape(6, 6, 3))
+    meanings = {1: "tumour", 2: "cavity", 3: "tumour"}
+    indices = read_labels(path, meanings, silence)
+    assert np.array_equal(indices, np.array([0, 1, 2, 1]).repeat(27).reshape(6, 6, 3))
+    assert Case("A1", {}, meanings).classes == ("background", "tumour", "cavity")
+
+
+def test_a_number_may_mean_background(tmp_path: Path) -> None:
+    path = save(tmp_path / "seg.nii.gz", masks())
+    indices = read_labels(path, {1: "core", 2: "background", 4: "enhancing"}, silence)
+    assert np.array_equal(indices, np.select([masks() == 1, masks() == 4], [1, 2], 0))
+
+
+def test_unknown_numbers_are_background_where_nobody_asks() -> None:
+    assert indices_of(np.array([0, 1, 2, 3, 4]), {1: "core", 4: "enhancing"}).tolist() == [0, 1, 0, 0, 2]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "float64"])
+def test_labels_may_be_of_any_type(tmp_path: Path, dtype: str) -> None:
+    path = save(tmp_path / "seg.nii.gz", masks().astype(dtype))
+    assert np.array_equal(read_labels(path, LABELS, silence), indices_of(masks(), LABELS))
+
+
+def test_labels_that_are_rounded_a_little_are_whole_numbers(tmp_path: Path) -> None:
+    path = save(tmp_path / "seg.nii.gz", masks(), scl_slope=1.0001)
+    assert not np.array_equal(read_array(path), masks())
+    assert np.array_equal(read_labels(path, LABELS, silence), indices_of(masks(), LABELS))
+
+
+def test_labels_without_a_meaning_are_counted_and_named_with_those_that_have_one(tmp_path: Path) -> None:
+    array = masks()
+    array[0, 0, :2], array[0, 0, 2] = 3, 9
+    path = save(tmp_path / "seg.nii.gz", array)
+    known = r"known are 0 \(background\), 1 \(core\), 2 \(edema\), 4 \(enhancing\)\."
+    with pytest.raises(RefusedDataError, match=rf"3 \(2 voxels\), 9 \(1 voxels\); {known}"):
+        read_labels(path, LABELS, silence)
 
 
 def test_a_modality_that_a_case_lacks_is_named_with_those_it_has(tmp_path: Path) -> None:
     case = case_of(tmp_path, t1=voxels(), t2=voxels())
-    with pytest.raises(DataError, match=r"^Case A1 has no flair image; it has t1, t2\.$"):
-        read_volume(case, ["t1", "flair"], LABELS)
+    assert image_of(case, "t2") == Image(tmp_path / "t2.nii.gz")
+    with pytest.raises(RefusedDataError, match=r"^Case A1 has no flair image; it has t1, t2"):
+        image_of(case, "flair")
 
 
-def test_an_answer_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    like = write(tmp_path / "like.nii", voxels())
-    with pytest.raises(StorageError, match="Cannot write"):
-        write_like(like / "answer.nii", voxels(), like)
+def test_a_refusal_survives_a_way_between_processes(tmp_path: Path) -> None:
+    with pytest.raises(RefusedDataError) as caught:
+        read_header(tmp_path / "a.nii")
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - as a pool of processes does
+    assert (str(again), again.rule) == (str(caught.value), "missing-file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from ddmkit.randomness import generator, normal
 from ddmkit.sampling import condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
+    from concurrent.futures import Future
 
     from ddmkit.configuration import Configuration
-    from ddmkit.store import StoredCase
+    from ddmkit.stored_case import StoredCase
 
 
 class Batches:
@@ -25,13 +27,14 @@ class Batches:
     Args:
         configuration: what is drawn and how.
         cases: the training cases, in an order that belongs to the run (sorted by name).
-        micro_batch: examples per batch; the global batch comes in as many as that takes.
+        pinned: whether batches lie in memory that a GPU copies from while it works.
     """
 
-    def __init__(self, configuration: Configuration, cases: Sequence[StoredCase], micro_batch: int | None) -> None:
+    def __init__(self, configuration: Configuration, cases: Sequence[StoredCase], *, pinned: bool = False) -> None:
         self._configuration = configuration
         self._cases = cases
-        self._micro_batch = micro_batch or configuration.training.batch_size
+        self._micro_batch = configuration.engine.micro_batch or configuration.training.batch_size
+        self._pinned = pinned
         self._alphas_bar = configuration.schedule.alphas_bar()
 
     def example(self, step: int, index: int) -> Batch:
@@ -42,8 +45,9 @@ class Batches:
         """
         configuration, key = self._configuration, (step, index)
         case = self._case((step - 1) * configuration.training.batch_size + index)
-        window = configuration.patch.window(case.frame, generator(configuration.seed, "window", *key))
-        example = case.read(window)
+        region = case.region
+        window = configuration.patch.window(region.size, generator(configuration.seed, "window", *key))
+        example = case.read(window.within(region))
         x0 = configuration.task.x0(example)[None]
         noise = normal(tuple(x0.shape), configuration.seed, "noise", *key)
         t = int(generator(configuration.seed, "time", *key).integers(1, len(self._alphas_bar)))
@@ -54,22 +58,35 @@ class Batches:
 
     def step(self, step: int) -> list[Batch]:
         """Return the micro-batches of one optimizer step."""
-        size = self._configuration.training.batch_size
-        examples = [self.example(step, index) for index in range(size)]
-        groups = [examples[first : first + self._micro_batch] for first in range(0, size, self._micro_batch)]
-        return [_joined(group) for group in groups]
+        return [self._joined(step, indices) for indices in self._groups()]
 
-    def ahead(self, first: int, last: int) -> Iterator[tuple[int, list[Batch]]]:
-        """Yield (step, batches) from `first` to `last`, reading the next while the current one is used."""
-        if first > last:
-            return
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ddmkit-batches") as pool:
-            coming = pool.submit(self.step, first)
-            for step in range(first, last + 1):
-                batches = coming.result()
-                if step < last:
-                    coming = pool.submit(self.step, step + 1)
-                yield step, batches
+    def ahead(self, first: int, last: int) -> Generator[tuple[int, list[Batch]]]:
+        """Yield (step, batches) from `first` to `last`, preparing the next ones in threads while these are used.
+
+        Decompressing, drawing noise and torch's work all let go of Python's lock, so that threads do what processes
+        would, without a copy between them.
+        """
+        loading = self._configuration.loading
+        with ThreadPoolExecutor(loading.threads, thread_name_prefix="ddmkit-loading") as pool:
+            coming: deque[list[Future[Batch]]] = deque()
+            try:
+                for step in range(first, last + 1):
+                    while len(coming) <= loading.prefetch and step + len(coming) <= last:
+                        ahead = step + len(coming)
+                        coming.append([pool.submit(self._joined, ahead, indices) for indices in self._groups()])
+                    yield step, [future.result() for future in coming.popleft()]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _groups(self) -> list[range]:
+        """Return which examples of a step make which micro-batch."""
+        size = self._configuration.training.batch_size
+        return [range(first, min(first + self._micro_batch, size)) for first in range(0, size, self._micro_batch)]
+
+    def _joined(self, step: int, indices: range) -> Batch:
+        inputs, times, targets = zip(*(self.example(step, index) for index in indices), strict=True)
+        batch = Batch(torch.cat(inputs), torch.cat(times), torch.cat(targets))
+        return Batch(*(part.pin_memory() for part in batch)) if self._pinned else batch
 
     def _case(self, number: int) -> StoredCase:
         epoch, position = divmod(number, len(self._cases))
@@ -79,8 +96,3 @@ class Batches:
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
     return tuple(generator(seed, "order", epoch).permutation(count).tolist())
-
-
-def _joined(batches: list[Batch]) -> Batch:
-    inputs, times, targets = zip(*batches, strict=True)
-    return Batch(torch.cat(inputs), torch.cat(times), torch.cat(targets))

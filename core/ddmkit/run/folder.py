@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ddmkit.registry import Registry
 
 
-_BEGINNINGS = ("environment.json", "split.json")
+_BEGINNINGS = ("environment.json", "split.json", "left-out.json")
 """What a run writes before its configuration makes it one."""
 _HALF_WRITTEN = ".[0-9]*-*"
 """What a killed process leaves of a file or folder that was to appear whole, see `ddmkit.files`."""
@@ -69,12 +69,15 @@ class RunFolder:
             msg = f"{self.path} is not empty: go on with it by --resume {self.path}, or choose another --run."
             raise ConfigurationError(msg)
 
-    def create(self, configuration: Configuration, split: Mapping[str, list[str]]) -> None:
+    def create(
+        self, configuration: Configuration, split: Mapping[str, list[str]], left_out: Mapping[str, str] | None = None
+    ) -> None:
         """Start a new run. `config.yaml` comes last: with it, the run can be gone on with.
 
         Args:
             configuration: of the run.
             split: which case is in which split.
+            left_out: why cases are in none, by name.
 
         Raises:
             ConfigurationError: the folder holds something already.
@@ -83,6 +86,10 @@ class RunFolder:
         self.refuse_if_used()
         write_text(self.path / _BEGINNINGS[0], json.dumps(environment(), indent=2) + "\n")
         write_text(self.path / _BEGINNINGS[1], json.dumps(split, indent=2) + "\n")
+        if left_out:
+            write_text(self.path / _BEGINNINGS[2], json.dumps(left_out, indent=2) + "\n")
+        else:  # a start cut short may have written one
+            (self.path / _BEGINNINGS[2]).unlink(missing_ok=True)
         self.write_configuration(configuration)
 
     def write_configuration(self, configuration: Configuration) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from ddmkit.errors import ConfigurationError, DataError
-from ddmkit.randomness import generator
-from ddmkit.volume import image_path, read_header
+from ddmkit.grid import Grid
+from ddmkit.run.cases import refuse_changed, refuse_empty, refuse_or_skip, split_cases, usable_cases
+from ddmkit.task import Example
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ddmkit.configuration import Configuration
-    from ddmkit.dataset import Case, Dataset
+    from ddmkit.dataset import Case
+    from ddmkit.run.cases import Found
+    from ddmkit.volume import Header
     from ddmkit.window import Shape
 
 _log = logging.getLogger(__name__)
@@ -31,121 +35,107 @@ class Plan(NamedTuple):
     """Cases of "train", "validation" and "test"."""
     unlabelled: int
     """Cases left out because they have no reference."""
+    left_out: dict[str, str]
+    """Why cases are left out that cannot be used, by name."""
     shapes: dict[Shape, int]
-    """How many cases have which shape, most frequent first."""
+    """How many cases have which shape, as the network sees them, most frequent first."""
     frame: Shape
     """Of the most frequent shape."""
-    window: Shape
-    """What the network sees of that frame in training, in its own voxels."""
+    window: Shape | None
+    """What the network sees of that frame in training, in its own voxels; None where windows are taken from the box
+    around each brain, which nobody knows before the voxels are read."""
     factor: int
     in_channels: int
     out_channels: int
     parameters: int
 
 
-def make_plan(configuration: Configuration, data: Path, split: Mapping[str, list[str]] | None = None) -> Plan:
+def make_plan(
+    configuration: Configuration,
+    data: Path,
+    split: Mapping[str, Sequence[str]] | None = None,
+    *,
+    skip_bad: bool = False,
+) -> Plan:
     """Look at the data and the network without loading either.
 
     Args:
         configuration: of the run.
         data: the folder of the cases.
         split: the names in each split, of a run that goes on: cases that came to the folder since change nothing.
+        skip_bad: whether to go on without the cases that cannot be used.
 
     Raises:
-        DataError: there are no cases, or one of the split is gone.
+        DataError: there are no cases, some cannot be used, or one of the split is gone.
         ConfigurationError: the shares of the split or the windows of a batch cannot be.
     """
-    labelled, unlabelled = labelled_cases(configuration.dataset, data)
-    splits = split_cases(labelled, configuration) if split is None else _chosen(labelled, split, data)
-    shapes = _shapes(labelled, configuration.task.modalities[0])
-    _check_windows(configuration, shapes)
-    usual = next(iter(shapes))
-    frame = configuration.frame_of(usual)
-    size = configuration.patch.size(frame)
-    _warn_of_padding(configuration, shapes)
-    window = Window((0, 0, 0), size, frame, configuration.patch.factor)
+    found = usable_cases(configuration.dataset, data, configuration.task.modalities)
+    if split is None:
+        refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), data, skip_bad=skip_bad)
+        whole = split_cases(labelled_cases([*found.cases, *found.refused], data), configuration.split)
+        splits = {part: [case for case in cases if case.name in found.headers] for part, cases in whole.items()}
+        refuse_empty(splits)
+    else:
+        splits = _chosen(found, split, data)
+    used = [case for part in splits.values() for case in part]
+    _check_meanings(configuration, used)
+    shapes = _shapes(configuration, [found.headers[case.name] for case in used])
+    regions = {shape: configuration.region_of(Window.whole(shape)) for shape in shapes}
+    region, factor, window = next(iter(regions.values())), configuration.patch.factor, None
+    if configuration.preprocessing.frame != "brain":
+        check_windows(configuration, regions.values())
+        _warn_of_padding(configuration, regions)
+        size = configuration.patch.size(region.size)
+        window = Window((0, 0, 0), size, size, factor).shape
     return Plan(
         data,
         splits,
-        unlabelled,
+        sum(case.reference is None for case in found.cases),
+        found.wrong if split is None else {},
         shapes,
-        frame,
-        window.shape,
-        window.factor,
+        region.frame,
+        window,
+        factor,
         configuration.in_channels,
         configuration.out_channels,
         count_parameters(configuration),
     )
 
 
-def _warn_of_padding(configuration: Configuration, shapes: Iterable[Shape]) -> None:
-    """Say where a window is what makes a volume be padded; a frame that was asked for is no surprise."""
-    for shape in shapes:
-        frame, asked = configuration.frame_of(shape), configuration.padded(shape)
-        if frame != asked:
-            window = configuration.patch.size(asked)
-            _log.warning("The window %s is larger than the volume %s: it is padded to %s.", window, asked, frame)
-
-
-def labelled_cases(dataset: Dataset, data: Path) -> tuple[list[Case], int]:
-    """Return the cases with a reference, and how many have none.
+def labelled_cases(cases: Sequence[Case], data: Path) -> list[Case]:
+    """Return the cases with a reference.
 
     Raises:
-        DataError: no case with a reference lies under `data`.
+        DataError: there are none.
     """
-    cases = find_cases(dataset, data)
-    labelled = [case for case in cases if case.labels is not None]
+    labelled = [case for case in cases if case.reference is not None]
     if not labelled:
         msg = f"None of the {len(cases)} cases under {data} has a reference to learn from; sampling needs none."
         raise DataError(msg)
-    return labelled, len(cases) - len(labelled)
+    return labelled
 
 
-def find_cases(dataset: Dataset, data: Path) -> list[Case]:
-    """Return all cases under a path.
-
-    Raises:
-        DataError: there are none; the sentence says what was looked for.
-    """
-    cases = dataset.cases(data)
-    if not cases:
-        msg = f"No case of the dataset {dataset.name!r} lies under {data}: looked for {dataset.looked_for}."
-        raise DataError(msg)
-    return cases
+def _check_meanings(configuration: Configuration, cases: Sequence[Case]) -> None:
+    """Let the task see one voxel of each kind of case, so that labels that do not mean what it asks fail early."""
+    task, window = configuration.task, Window.whole((1, 1, 1))
+    for classes in {case.classes for case in cases}:
+        images = torch.zeros(len(task.modalities), *window.shape)
+        task.x0(Example(images, torch.zeros(window.shape, dtype=torch.uint8), classes, window))
 
 
-def split_cases(cases: list[Case], configuration: Configuration) -> dict[str, list[Case]]:
-    """Split cases by their names and the split's seed alone.
+def check_windows(configuration: Configuration, regions: Iterable[Window]) -> None:
+    """Make sure that the windows of whichever cases meet in a batch have one shape.
 
     Raises:
-        ConfigurationError: the shares leave nothing to train on or nothing to validate on.
+        ConfigurationError: they do not.
     """
-    split = configuration.split
-    order = generator(split.seed, "split").permutation(len(cases))
-    validation = max(1, round(len(cases) * split.validation))
-    test = round(len(cases) * split.test)
-    train = len(cases) - validation - test
-    if train < 1:
+    sizes = sorted({configuration.patch.size(region.size) for region in regions})
+    if len(sizes) > 1 and (configuration.engine.micro_batch or configuration.training.batch_size) > 1:
         msg = (
-            f"{len(cases)} cases cannot be split into training, {validation} for validation and {test} for the test: "
-            "add cases, or lower split.validation and split.test with -o."
+            f"The cases differ in shape and so do their windows, {sizes[0]} and {sizes[-1]}, which fit in no common "
+            "batch: set preprocessing.frame or patch.sides, or engine.micro_batch=1, with -o."
         )
         raise ConfigurationError(msg)
-    parts = {
-        "train": order[:train],
-        "validation": order[train : train + validation],
-        "test": order[train + validation :],
-    }
-    return {name: [cases[index] for index in sorted(part)] for name, part in parts.items()}
-
-
-def _chosen(cases: list[Case], split: Mapping[str, list[str]], data: Path) -> dict[str, list[Case]]:
-    named = {case.name: case for case in cases}
-    gone = [name for names in split.values() for name in names if name not in named]
-    if gone:
-        msg = f"The run was split with the case {gone[0]}, which is not under {data} any more: put it back."
-        raise DataError(msg)
-    return {part: [named[name] for name in names] for part, names in split.items()}
 
 
 def count_parameters(configuration: Configuration) -> int:
@@ -155,20 +145,25 @@ def count_parameters(configuration: Configuration) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _check_windows(configuration: Configuration, shapes: Iterable[Shape]) -> None:
-    """Make sure that the windows of whichever cases meet in a batch have one shape."""
-    sizes = sorted({configuration.patch.size(configuration.frame_of(shape)) for shape in shapes})
-    if len(sizes) > 1 and (configuration.engine.micro_batch or configuration.training.batch_size) > 1:
-        msg = (
-            f"The cases differ in shape and so do their windows, {sizes[0]} and {sizes[-1]}, which fit in no common "
-            "batch: set preprocessing.frame or patch.sides, or engine.micro_batch=1, with -o."
-        )
-        raise ConfigurationError(msg)
+def _chosen(found: Found, split: Mapping[str, Sequence[str]], data: Path) -> dict[str, list[Case]]:
+    named = {case.name: case for case in found.cases if case.reference is not None}
+    for name in (name for names in split.values() for name in names if name not in named):
+        refuse_changed({name: found.wrong[name]} if name in found.wrong else {})
+        msg = f"The run was split with the case {name}, which is not under {data} any more: put it back."
+        raise DataError(msg)
+    return {part: [named[name] for name in names] for part, names in split.items()}
 
 
-def _shapes(cases: list[Case], modality: str) -> dict[Shape, int]:
-    counts: dict[Shape, int] = {}
-    for case in cases:
-        shape = read_header(image_path(case, modality)).shape
-        counts[shape] = counts.get(shape, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+def _warn_of_padding(configuration: Configuration, regions: Mapping[Shape, Window]) -> None:
+    """Say where a window is what makes a volume be padded; a frame that was asked for is no surprise."""
+    for shape, region in regions.items():
+        asked = configuration.preprocessing.padded(shape)
+        if region.frame != asked:
+            window = configuration.patch.size(asked)
+            _log.warning("The window %s is larger than the volume %s: it is padded to %s.", window, asked, region.frame)
+
+
+def _shapes(configuration: Configuration, headers: Iterable[Header]) -> dict[Shape, int]:
+    orientation, spacing = configuration.preprocessing.orientation, configuration.preprocessing.spacing
+    grids = (Grid.of(header.shape, header.affine, orientation, spacing) for header in headers)
+    return dict(Counter(grid.seen_shape for grid in grids).most_common())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
 
@@ -12,8 +14,10 @@ from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.randomness import seed_of
 from ddmkit.rate import learning_rate
 from ddmkit.run.batches import Batches
+from ddmkit.run.cases import refuse_changed, refuse_empty, refuse_or_skip
 from ddmkit.run.folder import Best, RunFolder, State, read_state
 from ddmkit.run.interruption import Interruption
+from ddmkit.run.plan import check_windows
 from ddmkit.run.validation import mean_dice, take_picture, validate
 from ddmkit.sampling import Model
 from ddmkit.scoring import Score
@@ -24,10 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ddmkit.configuration import Configuration
-    from ddmkit.engine import Session
+    from ddmkit.engine import Batch, Session, StepResult
     from ddmkit.registry import Registry
     from ddmkit.run.plan import Plan
-    from ddmkit.store import StoredCase
+    from ddmkit.stored_case import StoredCase
 
 Progress: TypeAlias = "Callable[[str, int, int], None]"
 """(what is done, how much of it, of how much)."""
@@ -40,6 +44,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     folder: RunFolder,
     *,
     resume: bool = False,
+    skip_bad: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Report:
     """Train from the first step, or from the last checkpoint, to `training.steps`, and return a report.
@@ -51,6 +56,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
         folder: of the run; it is begun, or its configuration rewritten, once device, cases and checkpoint are
             known to work, so that whatever fails before can be typed again.
         resume: go on from the folder's last checkpoint, or from the start where there is none yet.
+        skip_bad: whether to go on without the cases that cannot be used.
         progress: told about what takes time outside the steps.
 
     Raises:
@@ -62,12 +68,13 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     if resume and folder.has_checkpoint("last"):
         state = read_state(folder.find_checkpoint("last"))
         session.load(folder.checkpoint(state.step))
-    cases = open_cases(configuration, plan, progress)
+    cases, left_out = open_cases(configuration, plan, progress, resume=resume, skip_bad=skip_bad)
     if resume:
         folder.write_configuration(configuration)
         folder.take_up(state)
     else:
-        folder.create(configuration, {split: [case.name for case in cases] for split, cases in plan.splits.items()})
+        split = {part: [case.name for case in stored] for part, stored in cases.items()}
+        folder.create(configuration, split, left_out)
     announcer = Announcer(registry, Run(folder.path, configuration, state.step))
     trainer = _Trainer(configuration, folder, announcer, cases, session, state, progress)
     announcer.tell("ddmkit_run_started")
@@ -111,24 +118,29 @@ class _Trainer:
             return self._finish()
 
     def _steps(self, first: int) -> None:
-        configuration = self._configuration
-        batches = Batches(configuration, self._cases["train"], configuration.engine.micro_batch)
-        size, loss = configuration.training.batch_size, configuration.diffusion.loss
+        training = self._configuration.training
+        batches = Batches(self._configuration, self._cases["train"], pinned=self._session.device.type == "cuda")
         previous = time.perf_counter()
-        for step, micro_batches in batches.ahead(first, configuration.training.steps):
-            try:
-                with torch.random.fork_rng(devices=[]):
-                    # A network that draws (dropout) draws the same in this step, whatever was drawn before.
-                    torch.manual_seed(seed_of(configuration.seed, "network", step))
-                    result = self._session.step(micro_batches, size, loss, step)
-            except DivergedError as error:
-                self._folder.distrust_last(step - 1)
-                raise DivergedError(self._advice(error)) from error
-            seconds = time.perf_counter() - previous
-            rate = learning_rate(configuration.training, step)
-            self._record(StepDone(step, *result, rate, seconds, self._session.peak_memory()))
-            self._after(step)
-            previous = time.perf_counter()
+        with closing(batches.ahead(first, training.steps)) as ahead:  # whose threads end with the run, however it ends
+            for step, micro_batches in ahead:
+                result = self._learn(step, micro_batches)
+                seconds = time.perf_counter() - previous
+                rate = learning_rate(training, step)
+                self._record(StepDone(step, *result, rate, seconds, self._session.peak_memory()))
+                self._after(step)
+                previous = time.perf_counter()
+
+    def _learn(self, step: int, micro_batches: list[Batch]) -> StepResult:
+        configuration = self._configuration
+        size, loss = configuration.training.batch_size, configuration.diffusion.loss
+        try:
+            with torch.random.fork_rng(devices=[]):
+                # A network that draws (dropout) draws the same in this step, whatever was drawn before.
+                torch.manual_seed(seed_of(configuration.seed, "network", step))
+                return self._session.step(micro_batches, size, loss, step)
+        except DivergedError as error:
+            self._folder.distrust_last(step - 1)
+            raise DivergedError(self._advice(error)) from error
 
     def _record(self, done: StepDone) -> None:
         self.state = self.state._replace(step=done.step)
@@ -221,18 +233,32 @@ class _Trainer:
         return progress
 
 
-def open_cases(configuration: Configuration, plan: Plan, progress: Progress) -> dict[str, list[StoredCase]]:
-    """Open every case of every split in the store, building what is not there yet."""
-    store = Store(configuration)
-    total = sum(map(len, plan.splits.values()))
-    opened: dict[str, list[StoredCase]] = {split: [] for split in plan.splits}
-    done = 0
-    for split, cases in plan.splits.items():
-        for case in cases:
-            opened[split].append(store.open(case))
-            done += 1
-            progress("cases normalised", done, total)
-    return opened
+class Opened(NamedTuple):
+    """The cases of a run."""
+
+    splits: dict[str, list[StoredCase]]
+    left_out: dict[str, str]
+    """Why cases are left out that cannot be used, by name."""
+
+
+def open_cases(
+    configuration: Configuration, plan: Plan, progress: Progress, *, resume: bool = False, skip_bad: bool = False
+) -> Opened:
+    """Open every case of every split in the store, building what is not there yet.
+
+    Raises:
+        DataError: cases cannot be used and may not be skipped, or too few are left.
+    """
+    cases = [case for part in plan.splits.values() for case in part]
+    opened = Store(configuration).open_all(cases, partial(progress, "cases normalised"))
+    if resume:  # of which no case may be left out, whatever is typed
+        refuse_changed(opened.wrong)
+    refuse_or_skip(opened.wrong, len(cases), plan.data, skip_bad=skip_bad)
+    check_windows(configuration, {case.region for case in opened.cases})
+    named = {case.name: case for case in opened.cases}
+    splits = {part: [named[case.name] for case in cases if case.name in named] for part, cases in plan.splits.items()}
+    refuse_empty(splits)
+    return Opened(splits, {**plan.left_out, **opened.wrong})
 
 
 def open_session(configuration: Configuration, checkpoint: Path | None = None) -> Session:

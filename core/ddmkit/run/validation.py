@@ -10,9 +10,7 @@ import numpy as np
 
 from ddmkit.events import Picture, Validation
 from ddmkit.sampling import answer_case
-from ddmkit.scoring import Segmentation, score_case, summarise
-from ddmkit.volume import indices_of
-from ddmkit.window import Window
+from ddmkit.scoring import Segmentation, score_case, summarise, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from ddmkit.configuration import Configuration
     from ddmkit.sampling import Model
     from ddmkit.scoring import Score
-    from ddmkit.store import StoredCase
+    from ddmkit.stored_case import StoredCase
 
 
 def validate(
@@ -60,7 +58,7 @@ def take_picture(
     case, reference = found
     members = configuration.validation.picture_members
     answer = answer_case(model, case, ensemble=members, seed=configuration.seed, progress=progress)
-    images = case.unpad(case.read(Window.whole(case.frame)).images.numpy())
+    images = case.leave(case.read(case.whole()).images.numpy())
     return Picture(
         case.name,
         images[-1],
@@ -80,12 +78,12 @@ def _score(model: Model, case: StoredCase, progress: Callable[[int, int], None])
     configuration = model.configuration
     ensemble = configuration.sampling.ensemble
     answer = answer_case(model, case, ensemble=ensemble, seed=configuration.seed, progress=progress)
-    reference = case.labels()
+    reference = case.reference()
     assert reference is not None  # noqa: S101 - only labelled cases are split
-    task = configuration.task
-    found = indices_of(answer.labels, task.answers)
-    prediction = Segmentation(found, ("background", *task.answers.values()))
-    return score_case(case.name, prediction, Segmentation(reference, case.classes), task.regions, case.spacing)
+    task, classes = configuration.task, ("background", *configuration.task.answers)
+    regions = told(task.regions, classes, case.case.classes)
+    truth = Segmentation(reference, case.case.classes)
+    return score_case(case.name, Segmentation(answer.labels, classes), truth, regions, case.spacing)
 
 
 def _first_with_reference(
@@ -93,10 +91,10 @@ def _first_with_reference(
 ) -> tuple[StoredCase, np.ndarray] | None:
     scored = frozenset[str]().union(*configuration.task.regions.values())
     for case in cases:
-        labels = case.labels()
+        labels = case.reference()
         if labels is None:
             continue
-        reference = np.isin(labels, [index for index, name in enumerate(case.classes) if name in scored])
+        reference = np.isin(labels, [index for index, name in enumerate(case.case.classes) if name in scored])
         if reference.any():
             return case, reference
     return None

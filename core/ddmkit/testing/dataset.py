@@ -9,12 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from ddmkit.dataset import Dataset, Survey
 from ddmkit.errors import DataError
 from ddmkit.testing.promises import described, outcome, require
 from ddmkit.volume import Volume, read_volume
 
 if TYPE_CHECKING:
-    from ddmkit.dataset import Case, Dataset
+    from collections.abc import Mapping
+
+    from ddmkit.dataset import Case
 
 
 def check_dataset(dataset: Dataset, root: Path | None = None) -> None:
@@ -27,65 +30,94 @@ def check_dataset(dataset: Dataset, root: Path | None = None) -> None:
     Raises:
         AssertionError: it breaks a promise.
     """
-    _check_words(dataset)
+    title = type(dataset).__qualname__
+    pattern = getattr(dataset, "looked_for", None)
+    require(pattern, f"{title}.looked_for is empty, but users without cases are told what was looked for.")
+    if dataset.labels is not None:
+        _check_labels(f"{title}.labels", dataset.labels)
     _check_emptiness(dataset)
     if root is not None:
         _check_cases(dataset, root.resolve())
         _check_incompleteness(dataset, root.resolve())
 
 
-def _check_words(dataset: Dataset) -> None:
-    title, names = type(dataset).__qualname__, tuple(dataset.labels.values())
-    pattern = getattr(dataset, "looked_for", None)
-    require(pattern, f"{title}.looked_for is empty, but users without cases are told what was looked for.")
-    require(names, f"{title}.labels is empty: say what the numbers in a label file mean.")
-    require(all(names), f"{title}.labels has a number without a name: {dataset.labels}.")
-    require(len(set(names)) == len(names), f"{title}.labels has two numbers for one name: {dataset.labels}.")
-    require("background" not in names, f"{title}.labels lists background, which is 0 and understood.")
-    require(min(dataset.labels) > 0, f"{title}.labels lists the number {min(dataset.labels)}; they count from 1.")
+def _check_labels(whose: str, labels: Mapping[int, str]) -> None:
+    require(labels, f"{whose} is empty: say what the numbers in a label file mean.")
+    require(all(labels.values()), f"{whose} has a number without a meaning: {dict(labels)}.")
+    require("background" not in labels.values(), f"{whose} lists background, which is 0 and understood.")
+    require(min(labels) > 0, f"{whose} lists the number {min(labels)}; they count from 1.")
 
 
 def _check_emptiness(dataset: Dataset) -> None:
     title = type(dataset).__qualname__
     with TemporaryDirectory() as folder:
-        empty = Path(folder)
-        found = outcome(lambda: dataset.cases(empty))
-        require(found == [], f"{title} {described(found)} for an empty folder, not [].")
-        missing = outcome(lambda: dataset.cases(empty / "missing"))
-    told = isinstance(missing, DataError)
-    require(told, f"{title} {described(missing)} for a folder that does not exist, instead of raising DataError.")
+        empty, missing = Path(folder), Path(folder) / "missing"
+        found = outcome(lambda: dataset.survey(empty))
+        require(found == Survey([]), f"{title} {described(found)} for an empty folder, not {Survey([])!r}.")
+        lost = outcome(lambda: dataset.survey(missing))
+        told = isinstance(lost, DataError)
+        require(told, f"{title} {described(lost)} for a folder that does not exist, instead of raising DataError.")
+        for root, what in ((empty, "an empty folder"), (missing, "a folder that does not exist")):
+            seen = outcome(partial(dataset.recognises, root))
+            require(seen is False, f"{title}.recognises {described(seen)} for {what}, not False.")
 
 
 def _check_cases(dataset: Dataset, root: Path) -> None:
-    title, cases = type(dataset).__qualname__, dataset.cases(root)
+    title, surveyed = type(dataset).__qualname__, outcome(partial(dataset.survey, root))
+    require(isinstance(surveyed, Survey), f"{title} {described(surveyed)} for {root}, which should hold whole cases.")
+    cases, wrong = dataset.survey(root)
     names = [case.name for case in cases]
+    require(not wrong, f"{title} finds fault with {', '.join(wrong)} in {root}: {' '.join(wrong.values())}")
     require(cases, f"{title} finds no case in {root}, looking for {dataset.looked_for}.")
     require(len(set(names)) == len(names), f"{title} finds two cases of one name: {', '.join(names)}.")
     require(names == sorted(names), f"{title} does not sort its cases by name: {', '.join(names)}.")
-    require(dataset.cases(root) == cases, f"{title} finds other cases when it looks twice.")
+    require(dataset.survey(root).cases == cases, f"{title} finds other cases when it looks twice.")
+    strict = outcome(partial(dataset.cases, root))
+    require(strict == cases, f"{title}.cases {described(strict)} for {root}, other than its survey.")
+    if type(dataset).recognises is not Dataset.recognises:
+        seen = outcome(partial(dataset.recognises, root))
+        require(seen is True, f"{title}.recognises {described(seen)} for {root}, not True, but finds cases there.")
     for case in cases:
-        require(case.images, f"{title} finds no image of the case {case.name}.")
-        _require_files(dataset, case)
-        read = outcome(partial(read_volume, case, tuple(case.images), dataset.labels))
-        require(isinstance(read, Volume), f"{title} finds the case {case.name}, but reading it {described(read)}.")
+        _check_case(dataset, case)
+
+
+def _check_case(dataset: Dataset, case: Case) -> None:
+    title = type(dataset).__qualname__
+    require(case.images, f"{title} finds no image of the case {case.name}.")
+    if case.labels or case.reference is not None:
+        _check_labels(f"labels of {title}'s case {case.name}", case.labels)
+    same = dataset.labels is None or case.labels == dataset.labels
+    require(same, f"{title}.labels differs from the labels of its case {case.name}.")
+    _require_files(dataset, case)
+    read = outcome(partial(read_volume, case, tuple(case.images)))
+    require(isinstance(read, Volume), f"{title} finds the case {case.name}, but reading it {described(read)}.")
 
 
 def _check_incompleteness(dataset: Dataset, root: Path) -> None:
     """Take each file of the first case away: the dataset may refuse or go without, but never names the file."""
-    title, whole = type(dataset).__qualname__, dataset.cases(root)[0]
+    title, (whole, *others) = type(dataset).__qualname__, dataset.cases(root)
     for path in _files(whole):
         with TemporaryDirectory() as folder:
             copy = Path(folder) / root.name
             shutil.copytree(root, copy, copy_function=os.symlink)
             (copy / path.relative_to(root)).unlink()
-            found = outcome(partial(dataset.cases, copy))
-            if isinstance(found, Exception):
-                told = isinstance(found, DataError) and whole.name in str(found)
-                say = f"{title} {described(found)} where {path.name} is missing"
-                require(told, f"{say}, instead of DataError with the name of the case.")
-            else:
-                for case in found:
-                    _require_files(dataset, case)
+            found = outcome(partial(dataset.survey, copy))
+            without = f"{title} {described(found)} where {path.name} of the case {whole.name} is missing"
+            require(isinstance(found, Survey), f"{without}, instead of a survey of what there is.")
+            _check_survey(dataset, copy, whole, others)
+
+
+def _check_survey(dataset: Dataset, root: Path, broken: Case, others: list[Case]) -> None:
+    title, (cases, wrong) = type(dataset).__qualname__, dataset.survey(root)
+    for case in cases:
+        _require_files(dataset, case)
+    lost = {case.name for case in others} - {case.name for case in cases}
+    require(not lost, f"{title} does not find {', '.join(sorted(lost))} where {broken.name} is broken.")
+    for name, reason in wrong.items():
+        require(name in reason, f"{title} says {reason!r} of the case {name}, without its name.")
+    strict = outcome(partial(dataset.cases, root))
+    kept = isinstance(strict, DataError) if wrong else strict == cases
+    require(kept, f"{title}.cases {described(strict)} where {broken.name} is broken, unlike its survey.")
 
 
 def _require_files(dataset: Dataset, case: Case) -> None:
@@ -96,5 +128,5 @@ def _require_files(dataset: Dataset, case: Case) -> None:
 
 def _files(case: Case) -> list[Path]:
     """Return the files of a case, each once."""
-    labels = () if case.labels is None else (case.labels,)
-    return sorted({*case.images.values(), *labels})
+    reference = () if case.reference is None else (case.reference,)
+    return sorted({*(image.path for image in case.images.values()), *reference})

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ddmkit.randomness import generator, normal
-from ddmkit.scoring import Segmentation, score_case
+from ddmkit.scoring import Segmentation, blurs, score_case, told
 from ddmkit.task import Example
 from ddmkit.testing.promises import require
 from ddmkit.window import Window
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ddmkit.task import Task
 
+_INDICES = 256
+"""How many classes uint8 tells apart."""
+
 
 def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     """Check shapes and ranges, that the condition hides the reference, and that a perfect sample scores perfectly.
@@ -28,17 +31,18 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
 
     Args:
         task: its settings.
-        classes: what labels may mean beside background; by default, every class that the regions name.
+        classes: what labels may mean beside background; by default, the classes that the regions name, apart from
+            those that stand for a region and leave another untold.
 
     Raises:
         AssertionError: it breaks a promise.
     """
     _check_words(task)
-    known = tuple(sorted(frozenset[str]().union(*task.regions.values()) if classes is None else classes))
+    known = tuple(_clear_classes(task) if classes is None else classes)
     coarse = Window((2, 0, 4), (8, 6, 9), (12, 8, 14), factor=2)
     for names, window in ((known, Window.whole((5, 6, 7))), (known[::-1], coarse)):
         example = _example(task, ("background", *names), window)
-        _check_part(task, "x0", task.x0, task.x0_channels, example)
+        _check_part(task, "x0", task.x0, len(task.x0_channels), example)
         _check_part(task, "condition", task.condition, task.condition_channels, example)
         _check_range(task, example)
         _check_answer(task, example)
@@ -48,20 +52,36 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
 
 
 def _check_words(task: Task) -> None:
-    """Check that modalities, regions and answers fit together."""
-    title, names = type(task).__qualname__, tuple(task.answers.values())
+    """Check that modalities, channels, regions and answers fit together."""
+    title = type(task).__qualname__
     require(task.modalities, f"{title} has no modalities, but a case is read by them.")
-    unique = len(set(task.modalities)) == len(task.modalities)
-    require(unique, f"{title} reads a modality twice: {', '.join(task.modalities)}.")
-    numbers = all(number in range(1, 256) for number in task.answers)
-    require(numbers, f"{title} answers with {sorted(task.answers)}, but numbers from 1 to 255 can be written.")
-    require(len(set(names)) == len(names), f"{title} has two numbers for one answer: {task.answers}.")
+    require(task.x0_channels, f"{title} names no channels of x_0, but has to generate something.")
+    words = {"reads a modality": task.modalities, "has a channel": task.x0_channels, "has an answer": task.answers}
+    for what, names in words.items():
+        require(len(set(names)) == len(names), f"{title} {what} twice: {', '.join(names)}.")
+    count = len(task.answers)
+    require(count < _INDICES, f"{title} has {count} answers, but beside background uint8 tells {_INDICES - 1} apart.")
+    require("background" not in task.answers, f"{title} lists background among its answers; it goes without saying.")
     for region, members in task.regions.items():
         require("background" not in members, f"{title} counts background to the region {region!r}.")
-        require(members & set(names), f"{title} scores the region {region!r}, but no answer belongs to it.")
-    for name in names if task.regions else ():
+    if task.regions:
+        _check_regions(task, title)
+
+
+def _check_regions(task: Task, title: str) -> None:
+    """Check that answers can be scored."""
+    some = told(task.regions, task.answers)
+    answers, regions = ", ".join(task.answers) or "nothing", ", ".join(task.regions)
+    require(some, f"{title} answers with {answers}, which tells none of the regions {regions}.")
+    for name in task.answers:
         scored = any(name in members for members in task.regions.values())
         require(scored, f"{title} answers with {name!r}, which belongs to no region.")
+
+
+def _clear_classes(task: Task) -> list[str]:
+    """Return the classes that the regions name and that leave none untold."""
+    names = sorted(frozenset[str]().union(*task.regions.values()))
+    return [name for name in names if not any(blurs(name, region, task.regions) for region in task.regions)]
 
 
 def _example(task: Task, names: tuple[str, ...], window: Window) -> Example:
@@ -109,8 +129,9 @@ def _check_answer(task: Task, example: Example) -> None:
         shape = tuple(answer.shape)
         require(shape == promised[2:], f"{title}.answer has shape {shape}, not {promised[2:]}.")
         require(answer.dtype == torch.uint8, f"{title}.answer gives {answer.dtype}, not uint8.")
-        strange = set(np.unique(answer.numpy()).tolist()) - {0, *task.answers} if task.regions else set()
-        require(not strange, f"{title} answers with the number {min(strange, default=0)}, which has no meaning.")
+        largest = int(answer.max())
+        meant = largest <= len(task.answers) or not task.regions
+        require(meant, f"{title} answers with the index {largest}, but has {len(task.answers)} answers.")
 
 
 def _check_secrecy(task: Task, example: Example) -> None:
@@ -124,13 +145,14 @@ def _check_secrecy(task: Task, example: Example) -> None:
 def _check_scores(task: Task, example: Example) -> None:
     """Check that the reference's own x_0, read out and answered, is the reference."""
     answer = task.answer(task.readout(task.x0(example)[None])[0]).numpy()
-    indices = np.zeros(256, dtype=np.uint8)
-    indices[list(task.answers)] = range(1, len(task.answers) + 1)
-    prediction = Segmentation(indices[answer], ("background", *task.answers.values()))
+    prediction = Segmentation(answer, ("background", *task.answers))
     reference = Segmentation(_labels(example).numpy(), example.classes)
-    for score in score_case("of the check", prediction, reference, task.regions, (1.0, 1.0, 1.0)):
+    regions, title = told(task.regions, task.answers, example.classes), type(task).__qualname__
+    both = f"its answers ({', '.join(task.answers)}) and the labels ({', '.join(sorted(example.classes))})"
+    require(regions, f"{title} has no region that both {both} tell; give the check other classes.")
+    for score in score_case("of the check", prediction, reference, regions, (1.0, 1.0, 1.0)):
         perfect = score.dice == 1 and score.hd95 == 0
-        say = f"{type(task).__qualname__} finds the region {score.region!r} in the reference's own x_0"
+        say = f"{title} finds the region {score.region!r} in the reference's own x_0"
         require(perfect, f"{say} with Dice {score.dice:.3g} and HD95 {score.hd95:.3g}, not with 1 and 0.")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Case, Dataset
-from ddmkit_plugins.datasets.brats import BratsFolders
+from ddmkit import Dataset, Survey
+from ddmkit_plugins.datasets.brats import LABELS, BratsFolders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,30 +28,29 @@ class Phantom(Dataset):
     """
 
     name: ClassVar[str] = "phantom"
-    looked_for: ClassVar[str] = BratsFolders.looked_for
+    looked_for: ClassVar[str] = f"{BratsFolders.looked_for}, made by the dataset itself"
+    labels: ClassVar[Mapping[int, str] | None] = LABELS
     count: int = Field(default=40, ge=1, description="How many cases are made.")
     shape: tuple[Side, Side, Height] = Field(
         default=(64, 64, 48), description="Voxels X, Y, Z of a case; the head fills them, whatever the shape."
     )
     seed: int = Field(default=0, ge=0, description="The same seed and shape give the same cases.")
 
-    @property
     @override
-    def labels(self) -> dict[int, str]:
-        return BratsFolders().labels
-
-    @override
-    def cases(self, root: Path) -> list[Case]:
-        cases = BratsFolders().cases(root)
+    def survey(self, root: Path) -> Survey:
+        cases, wrong = BratsFolders().survey(root)
         if Path(*root.absolute().parts[-2:]) != self._own_folder:
-            return cases
+            return Survey(cases, wrong)
         # An earlier run may have asked for more; what a run sees must not depend on that.
         names = {case_name(number) for number in range(1, self.count + 1)}
-        return [case for case in cases if case.name in names]
+        return Survey(
+            [case for case in cases if case.name in names],
+            {name: reason for name, reason in wrong.items() if name in names},
+        )
 
     @override
     def ready(self, root: Path | None) -> Path | None:
-        if root is not None and root.exists() and self.cases(root):
+        if root is not None and self._holds_cases(root):
             return root
         folder = root or self._own_folder
         names = map(case_name, range(1, self.count + 1))
@@ -70,11 +70,15 @@ class Phantom(Dataset):
         """
         from ddmkit_plugins.datasets.phantom_files import write_phantoms
 
-        if root is not None and root.exists() and self.cases(root):
+        if root is not None and self._holds_cases(root):
             return root
         folder = root or self._own_folder
         write_phantoms(folder, self.count, self.shape, self.seed, progress)
         return folder
+
+    def _holds_cases(self, root: Path) -> bool:
+        """Tell whether there are any, whole or not: what is wrong with them is said when they are read."""
+        return root.exists() and any(self.survey(root))
 
     @property
     def _own_folder(self) -> Path:

@@ -1,94 +1,97 @@
-"""Whole-tumour segmentation of brain MR, the task of Bieder et al. (2023), https://arxiv.org/abs/2303.15288."""
+"""Segmentation of brain tumours in MR; by default the task of Bieder et al. (2023), https://arxiv.org/abs/2303.15288."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import DataError, Task
+from ddmkit import DataError
+from ddmkit_plugins.tasks.masks import Masks, Names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddmkit import Example
+_REGIONS = {
+    "whole": frozenset({"necrotic", "edema", "enhancing", "whole"}),
+    "core": frozenset({"necrotic", "enhancing"}),
+    "enhancing": frozenset({"enhancing"}),
+}
+"""The regions of the BraTS challenges, each inside the one before."""
+_CLASSES = ("necrotic", "edema", "enhancing")
+_BY_DEPTH = (0, *(_CLASSES.index(name) + 1 for name in ("edema", "necrotic", "enhancing")))
+"""Index of the class that is inside the first 0, 1, 2 and 3 regions and outside the others."""
+_NO_TUMOUR = frozenset({"background", "cavity"})
 
 
-class Brats(Task):
-    """Find the whole tumour in T1, contrast-enhanced T1, T2 and FLAIR: x_0 is its mask, the images the condition."""
+class Brats(Masks):
+    """Find a brain tumour, or its parts, in T1, contrast-enhanced T1, T2 and FLAIR: x_0 is masks, the condition images.
+
+    A resection cavity counts as background.
+    """
 
     name: ClassVar[str] = "brats"
-    x0_channels: ClassVar[int] = 1
-    background: float = Field(default=0.0, ge=-1, le=1, description="Value of x_0 outside the tumour, -1 to 1.")
-    foreground: float = Field(
-        default=1.0, ge=-1, le=1, description="Value of x_0 inside the tumour, above background and up to 1."
+    contrasts: Names = Field(
+        default=("t1", "t1ce", "t2", "flair"), description="Images of a case that the network is given, in order."
     )
-    threshold: float = Field(
-        default=0.5,
-        gt=0,
-        lt=1,
-        description="A voxel is tumour where the ensemble's mean, 0 for background and 1 for tumour, exceeds this.",
+    output: Literal["whole", "regions", "classes"] = Field(
+        default="whole",
+        description="What x_0 holds. whole: one mask of the tumour, as in the paper; regions: masks of the whole "
+        "tumour, its core and the enhancing tumour, one inside the other; classes: masks of necrotic core, edema and "
+        "enhancing tumour.",
     )
-
-    @model_validator(mode="after")
-    def _foreground_is_above(self) -> Self:
-        if not self.foreground > self.background:
-            msg = (
-                f"foreground {self.foreground:g} is not above background {self.background:g}: "
-                "raise foreground or lower background"
-            )
-            raise ValueError(msg)
-        return self
-
-    @property
-    @override
-    def modalities(self) -> tuple[str, ...]:
-        return ("t1", "t1ce", "t2", "flair")
 
     @property
     @override
     def regions(self) -> dict[str, frozenset[str]]:
-        return {"whole": frozenset({"core", "edema", "enhancing", "whole"})}
+        return dict(_REGIONS)
 
     @property
     @override
-    def answers(self) -> dict[int, str]:
-        return {1: "whole"}
+    def masks(self) -> dict[str, frozenset[str]]:
+        match self.output:
+            case "whole":
+                return {"whole": _REGIONS["whole"]}
+            case "regions":
+                return dict(_REGIONS)
+            case "classes":
+                return {name: frozenset({name}) for name in _CLASSES}
+
+    @property
+    @override
+    def answers(self) -> tuple[str, ...]:
+        return ("whole",) if self.output == "whole" else _CLASSES
 
     @override
-    def x0(self, example: Example) -> Tensor:
-        import torch
-
-        if example.labels is None:
-            msg = f"The task {self.name!r} learns from references and a case has none: leave out cases without labels."
-            raise DataError(msg)
-        tumour = torch.tensor(self._tumour_indices(example.classes), dtype=torch.uint8)
-        mask = torch.isin(example.labels, tumour)[None]
-        return torch.where(mask, self.foreground, self.background)
-
-    def _tumour_indices(self, classes: tuple[str, ...]) -> list[int]:
-        """Return the indices of the classes that make up the whole tumour."""
-        whole = self.regions["whole"]
-        unknown = sorted(set(classes) - whole - {"background"})
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        known = _REGIONS["whole"] | _NO_TUMOUR
+        unknown = [name for name in classes if name not in known]
         if unknown:
             msg = (
-                f"The task {self.name!r} does not know the class {unknown[0]!r}: the labels may mean background, "
-                f"{', '.join(sorted(whole))}; choose the --dataset whose labels these are."
+                f"The task {self.name!r} does not know the class {unknown[0]!r}: the labels may mean "
+                f"{', '.join(sorted(known))}; choose the --dataset whose labels these are, or --task segmentation."
             )
             raise DataError(msg)
-        return [index for index, name in enumerate(classes) if name in whole]
+        super().check_classes(classes)
 
     @override
-    def condition(self, example: Example) -> Tensor:
-        return 2 * example.images - 1
-
-    @override
-    def readout(self, x0: Tensor) -> Tensor:
-        return (x0 - self.background) / (self.foreground - self.background)
+    def instead(self, classes: tuple[str, ...]) -> str:
+        coarser = self.output != "whole" and not _REGIONS["whole"].isdisjoint(classes)
+        return "type -o task.output=whole" if coarser else "choose the --dataset whose labels these are"
 
     @override
     def answer(self, mean: Tensor) -> Tensor:
-        import torch
+        return _innermost(mean > self.threshold) if self.output == "regions" else super().answer(mean)
 
-        return (mean[0] > self.threshold).to(torch.uint8)
+
+def _innermost(inside: Tensor) -> Tensor:
+    """Return the class of each voxel from what regions it is inside of, shape (3, X, Y, Z), the outermost first.
+
+    A region ends where the one around it ends, whatever its own mask says: the whole tumour, which is the easiest to
+    see, is then its own mask and nothing else, and a speck outside it is no tumour.
+    """
+    import torch
+
+    depth = inside.cumprod(0, dtype=torch.uint8).sum(0)
+    return torch.tensor(_BY_DEPTH, dtype=torch.uint8)[depth]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor
+from typing_extensions import override
 
-from ddmkit import Batch, DataError
+from ddmkit import Batch, DataError, Window
 from ddmkit.randomness import normal
+from ddmkit.run import batches as module
 from ddmkit.run.batches import Batches
 from ddmkit.store import Store
 
@@ -18,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ddmkit import Example
     from ddmkit.configuration import Configuration
-    from ddmkit.store import StoredCase
+    from ddmkit.stored_case import StoredCase
 
     Configured = Callable[..., Configuration]
     WriteCases = Callable[..., Path]
@@ -39,15 +45,17 @@ def cases(configured: Configured, write_cases: WriteCases, tmp_path: Path) -> li
 
 @pytest.fixture
 def make(configured: Configured, cases: list[StoredCase]) -> Make:
-    def batches(*options: str, micro_batch: int | None = None) -> Batches:
-        return Batches(configured(*options), cases, micro_batch)
-
-    return batches
+    return lambda *options: Batches(configured(*options), cases)
 
 
 def whole(batches: list[Batch]) -> Batch:
     inputs, times, targets = zip(*batches, strict=True)
     return Batch(torch.cat(inputs), torch.cat(times), torch.cat(targets))
+
+
+def first_window(configuration: Configuration, case: StoredCase) -> Window:
+    """Return where a corner, which draws nothing, lies in a case's frame."""
+    return configuration.patch.window(case.region.size, None).within(case.region)  # type: ignore[arg-type]  # as said
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -56,7 +64,10 @@ def same(one: Batch, other: Batch) -> bool:
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3, 4, 5, 9])
 def test_micro_batches_hold_the_same_examples_in_the_same_order(make: Make, micro_batch: int) -> None:
-    at_once, in_parts = make("training.batch_size=5"), make("training.batch_size=5", micro_batch=micro_batch)
+    at_once, in_parts = (
+        make("training.batch_size=5"),
+        make("training.batch_size=5", f"engine.micro_batch={micro_batch}"),
+    )
     for step in (1, 2, 7):
         parts = in_parts.step(step)
         assert max(len(part.inputs) for part in parts) == min(micro_batch, 5)
@@ -74,7 +85,7 @@ def test_an_example_does_not_depend_on_what_was_drawn_before(make: Make) -> None
 
 
 def test_another_seed_draws_other_examples(make: Make, configured: Configured, cases: list[StoredCase]) -> None:
-    other = Batches(configured().model_copy(update={"seed": 1}), cases, None)
+    other = Batches(configured().model_copy(update={"seed": 1}), cases)
     assert not same(make().example(1, 0), other.example(1, 0))
 
 
@@ -82,8 +93,7 @@ def shown(batch: Batch, cases: list[StoredCase], configuration: Configuration) -
     """Return the names of the cases whose first window a batch shows."""
     found = set()
     for case in cases:
-        window = configuration.patch.window(case.frame, None)  # type: ignore[arg-type]  # a corner draws nothing
-        images = case.read(window).images
+        images = case.read(first_window(configuration, case)).images
         if any(torch.equal(example[:ENCODING], images) for example in batch.inputs):
             found.add(case.name)
     return found
@@ -120,7 +130,7 @@ def test_x_t_is_the_forward_process_of_the_window_and_the_noise(
     options = ("patch.name=corner", "training.batch_size=4")
     configuration = configured(*options)
     alphas_bar = 0.93 ** torch.arange(51, dtype=torch.float64)
-    references = [case.read(configuration.patch.window(case.frame, None)) for case in cases]  # type: ignore[arg-type]  # as above
+    references = [case.read(first_window(configuration, case)) for case in cases]
     (batch,) = make(*options).step(5)
     for index in range(4):
         inputs, time, target = (tensor[index] for tensor in batch)
@@ -172,29 +182,148 @@ def test_windows_differ_from_step_to_step_and_follow_from_the_seed(make: Make) -
     assert places == [make().example(step, 0).inputs[0, ENCODING, 0, 0, 0].item() for step in range(1, 21)]
 
 
-@pytest.mark.parametrize(("first", "last"), [(1, 5), (4, 4), (3, 2)])
-def test_reading_ahead_gives_the_same_batches(make: Make, first: int, last: int) -> None:
-    batches = make("training.batch_size=2", micro_batch=1)
-    ahead = list(batches.ahead(first, last))
+@pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (1, 7), (2, 4), (5, 1), (4, 40)])
+@pytest.mark.parametrize(("first", "last"), [(1, 9), (4, 4), (6, 13), (3, 2)])
+def test_threads_and_prefetch_change_nothing_about_content_and_order(
+    make: Make, threads: int, prefetch: int, first: int, last: int
+) -> None:
+    options = ("training.batch_size=3", "engine.micro_batch=2")
+    ahead = list(make(*options, f"loading.threads={threads}", f"loading.prefetch={prefetch}").ahead(first, last))
     assert [step for step, _ in ahead] == list(range(first, last + 1))
+    alone = make(*options)
     for step, parts in ahead:
-        assert same(whole(parts), whole(batches.step(step)))
+        expected = alone.step(step)
+        assert len(parts) == len(expected) == 2
+        assert all(same(one, other) for one, other in zip(parts, expected, strict=True))
 
 
-def test_reading_ahead_ends_its_thread_when_it_is_left_early(make: Make) -> None:
+class Counted(ThreadPoolExecutor):
+    """Counts what it is given to do."""
+
+    given = 0
+
+    @override
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        Counted.given += 1
+        return super().submit(*arguments, **named)
+
+
+@pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (8, 1), (2, 3), (1, 40)])
+def test_no_more_steps_are_prepared_ahead_than_asked_for(
+    make: Make, monkeypatch: pytest.MonkeyPatch, threads: int, prefetch: int
+) -> None:
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Counted)
+    monkeypatch.setattr(Counted, "given", 0)
+    options = ("training.batch_size=2", "engine.micro_batch=1")
+    batches = make(*options, f"loading.threads={threads}", f"loading.prefetch={prefetch}")
+    for step, _ in batches.ahead(5, 12):
+        # Beside the step that is used now, `prefetch` others; two micro-batches each.
+        assert Counted.given == 2 * (min(step + prefetch, 12) - 4)
+
+
+def test_threads_end_when_reading_ahead_is_left_early(make: Make) -> None:
     before = set(threading.enumerate())
-    ahead = make().ahead(1, 100)
+    ahead = make("loading.threads=3", "loading.prefetch=20").ahead(1, 100)
     next(ahead)
     assert set(threading.enumerate()) != before
-    ahead.close()  # type: ignore[attr-defined]  # it is a generator
+    ahead.close()
     assert set(threading.enumerate()) == before
 
 
-def test_what_goes_wrong_while_reading_ahead_comes_up_at_its_step(make: Make, cases: list[StoredCase]) -> None:
+class Failing(Batches):
+    """Cannot make the examples of the fourth step."""
+
+    @override
+    def example(self, step: int, index: int) -> Batch:
+        if step == 4:
+            msg = "no such window"
+            raise DataError(msg)
+        return super().example(step, index)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_goes_wrong_in_a_thread_comes_up_at_its_step(
+    configured: Configured, cases: list[StoredCase], threads: int
+) -> None:
+    before = set(threading.enumerate())
+    ahead = Failing(configured(f"loading.threads={threads}", "loading.prefetch=6"), cases).ahead(1, 50)
+    assert [next(ahead)[0] for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(DataError, match=r"^no such window$"):
+        next(ahead)
+    assert set(threading.enumerate()) == before
+
+
+def test_a_case_that_is_gone_from_store_and_disk_is_one_sentence(
+    make: Make, cases: list[StoredCase], tmp_path: Path
+) -> None:
     ahead = make().ahead(1, 50)
     next(ahead)
+    shutil.rmtree(tmp_path)
     for case in cases:
         case.path.unlink()
-    with pytest.raises(DataError, match="Cannot read"):
+    with pytest.raises(DataError, match=r"BraTS20_Training_00\d_t1.nii.gz"):
         for _ in ahead:
             pass
+
+
+class Watched:
+    """A case of which each reading is told."""
+
+    def __init__(self, case: StoredCase, tell: Callable[[Window], None]) -> None:
+        self.region = case.region
+        self._case = case
+        self._tell = tell
+
+    def read(self, window: Window) -> Example:
+        self._tell(window)
+        return self._case.read(window)
+
+
+def watched(cases: list[StoredCase], tell: Callable[[Window], None]) -> list[StoredCase]:
+    return [Watched(case, tell) for case in cases]  # type: ignore[misc]  # what a batch needs of a case, they have
+
+
+def test_windows_are_drawn_from_the_box_around_the_brain_and_lie_in_the_papers_frame(
+    configured: Configured, write_cases: WriteCases, tmp_path: Path
+) -> None:
+    data = write_cases(tmp_path / "large", count=1, shape=(30, 40, 24))
+    brain, paper = configured("preprocessing.frame=brain"), configured("preprocessing.frame=paper")
+    (case,) = brain.dataset.cases(data)
+    seen: list[Window] = []
+    batches = Batches(brain, watched([Store(brain).open(case)], seen.append))
+    examples = [batches.example(step, 0) for step in range(1, 61)]
+    # The head is a ball of 0.45 of each side about the middle, which lies at the middle of 256 voxels.
+    reach = [0.45 * side for side in (30, 40, 24)]
+    for axis in range(3):
+        starts = [window.start[axis] for window in seen]
+        stops = [window.start[axis] + window.size[axis] for window in seen]
+        assert min(starts) >= 128 - reach[axis] - 1
+        assert max(stops) <= 128 + reach[axis] + 1
+        # With 60 windows, some come near to both ends.
+        assert min(starts) <= 128 - reach[axis] + 4
+        assert max(stops) >= 128 + reach[axis] - 4
+    assert {(window.size, window.frame) for window in seen} == {((6, 5, 4), (256, 256, 256))}
+    framed = Store(paper).open(case)
+    for window, example in zip(seen, examples, strict=True):
+        assert torch.equal(example.inputs[0, :ENCODING], framed.read(window).images)
+        assert torch.equal(example.inputs[0, ENCODING], brain.encoding.encode(window)[0])
+
+
+def test_batches_are_pinned_where_that_is_asked_for_only(
+    configured: Configured, cases: list[StoredCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[Tensor] = []
+
+    def pin(self: Tensor) -> Tensor:
+        pinned.append(self.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    plain = Batches(configured(), cases)
+    expected = [batches for _, batches in plain.ahead(1, 2)]
+    assert pinned == []
+    found = [batches for _, batches in Batches(configured(), cases, pinned=True).ahead(1, 2)]
+    assert len(pinned) == 2 * 3
+    for one, other in zip(found, expected, strict=True):
+        assert all(any(part is known for known in pinned) for batch in one for part in batch)
+        assert same(whole(one), whole(other))

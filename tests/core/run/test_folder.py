@@ -65,6 +65,21 @@ def test_what_a_start_cut_short_left_behind_may_become_a_run(folder: RunFolder, 
     assert folder.split() == {"train": ["b"]}
 
 
+def test_cases_that_are_left_out_are_written_down_with_the_reason(folder: RunFolder, configured: Configured) -> None:
+    left_out = {"b": "b was cut off.", "ü": "ü is a folder."}
+    folder.create(configured(), {"train": ["a"]}, left_out)
+    assert json.loads((folder.path / "left-out.json").read_text(encoding="utf-8")) == left_out
+
+
+def test_where_none_is_left_out_nothing_says_so_not_even_what_a_start_cut_short_left_behind(
+    folder: RunFolder, configured: Configured
+) -> None:
+    folder.create(configured(), {"train": ["a"]}, {"b": "b was cut off."})
+    folder.configuration_file.unlink()
+    folder.create(configured(), {"train": ["a", "b"]})
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "environment.json", "split.json"]
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"train": 5}'])
 def test_a_damaged_split_is_one_sentence(folder: RunFolder, configured: Configured, content: str) -> None:
     folder.create(configured(), {})

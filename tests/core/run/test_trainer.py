@@ -5,139 +5,43 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from tests.core.run.whole_runs import (
+    SMALL,
+    KilledError,
+    StopAt,
+    ask_to_stop,
+    assert_same,
+    exact,
+    kill,
+    losses,
+    tensors,
+)
 
-from ddmkit import Component, DivergedError, InterruptedRunError, Registry, hookimpl
+from ddmkit import DivergedError, InterruptedRunError, hookimpl
 from ddmkit.assembly import build, read_tree
-from ddmkit.run.folder import RunFolder, read_state
+from ddmkit.run.folder import read_state
 from ddmkit.run.plan import make_plan
-from ddmkit.run.trainer import open_session, train
+from ddmkit.run.trainer import open_session
 from ddmkit.sampling import Model, answer_case
 from ddmkit.scoring import dice
 from ddmkit.store import Store
-from ddmkit_plugins.engines.single import Single
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ddmkit.configuration import Configuration
+    from tests.core.run.whole_runs import Runs
+
     from ddmkit.events import Report, Run, StepDone, Validation
 
-    Configured = Callable[..., Configuration]
-    WriteCases = Callable[..., Path]
-
-SMALL = (
-    "engine.name=single",
-    "engine.device=cpu",
-    "training.steps=8",
-    "training.batch_size=2",
-    "training.learning_rate=1e-2",
-    "training.checkpoint_every=2",
-    "validation.every=4",
-    "validation.picture_members=2",
-    "diffusion.prediction=x0",
-    "split.validation=0.4",
-    "split.test=0.2",
-)
 EVERYTHING = ("training.ema=0.9", "training.warmup=3", "training.decay=cosine", "training.gradient_clip=0.5")
-EXACT = {"kind", "step", "loss", "gradient_norm", "learning_rate", "split", "scores", "summary", "best"}
-"""What a line of metrics says that is no time and no memory."""
-
-
-class _Engines:
-    @hookimpl
-    def ddmkit_components(self) -> list[type[Component]]:
-        return [Single]
-
-
-@pytest.fixture
-def registry(parts: object) -> Registry:
-    return Registry(parts, _Engines())
-
-
-class Runs(NamedTuple):
-    """Makes runs on five small cases: two are trained on, two validated, one is kept for the test."""
-
-    registry: Registry
-    configured: Configured
-    data: Path
-    root: Path
-
-    def start(self, name: str, *options: str, **arguments: Any) -> tuple[RunFolder, Report]:  # noqa: ANN401 - train's
-        folder = self.folder(name)
-        configuration = self.configured(*SMALL, *options)
-        return folder, self.train(folder, configuration, **arguments)
-
-    def resume(self, name: str, *options: str, **arguments: Any) -> tuple[RunFolder, Report]:  # noqa: ANN401 - train's
-        folder = self.folder(name)
-        return folder, self.train(folder, self.configured(*SMALL, *options), resume=True, **arguments)
-
-    def train(self, folder: RunFolder, configuration: Configuration, **arguments: Any) -> Report:  # noqa: ANN401 - train's
-        return train(self.registry, configuration, make_plan(configuration, self.data), folder, **arguments)
-
-    def folder(self, name: str) -> RunFolder:
-        return RunFolder(self.root / name)
-
-
-@pytest.fixture
-def runs(registry: Registry, configured: Configured, write_cases: WriteCases, tmp_path: Path) -> Runs:
-    return Runs(registry, configured, write_cases(tmp_path / "data", count=5), tmp_path)
-
-
-def tensors(folder: RunFolder, which: str = "last") -> dict[str, torch.Tensor]:
-    files = folder.find_checkpoint(which).glob("*.safetensors")
-    return {f"{path.stem}:{name}": tensor for path in files for name, tensor in load_file(path).items()}
-
-
-def exact(folder: RunFolder) -> list[dict[str, Any]]:
-    return [{key: value for key, value in line.items() if key in EXACT} for line in folder.metrics()]
-
-
-def losses(folder: RunFolder) -> list[float]:
-    return [line["loss"] for line in folder.metrics() if line["kind"] == "step"]
-
-
-def assert_same(one: RunFolder, other: RunFolder) -> None:
-    assert exact(one) == exact(other)
-    for which in ("last", "best"):
-        assert one.find_checkpoint(which).name == other.find_checkpoint(which).name
-        assert read_state(one.find_checkpoint(which)) == read_state(other.find_checkpoint(which))
-        ours, theirs = tensors(one, which), tensors(other, which)
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-class StopAt:
-    """Does something once, after a step is recorded and before it is saved."""
-
-    def __init__(self, step: int, act: Callable[[], object]) -> None:
-        self._step: int | None = step
-        self._act = act
-
-    @hookimpl
-    def ddmkit_step_done(self, step: StepDone) -> None:
-        if step.step == self._step:
-            self._step = None
-            self._act()
-
-
-def ask_to_stop() -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-class KilledError(BaseException):
-    """Passes everything that a run does about an error, as a kill would."""
-
-
-def kill() -> None:
-    raise KilledError
 
 
 def test_a_run_leaves_metrics_checkpoints_and_pointers_that_agree(runs: Runs) -> None:
@@ -178,7 +82,7 @@ def test_the_test_is_scored_with_the_best_checkpoint_and_a_case_is_pictured(runs
     plan = make_plan(configuration, runs.data)
     (case,) = [Store(configuration).open(case) for case in plan.splits["test"]]
     model = Model(configuration, open_session(configuration, folder.find_checkpoint("best")))
-    reference = case.labels()
+    reference = case.reference()
     assert reference is not None
     one = answer_case(model, case, ensemble=1, seed=0)
     assert report.final is not None
@@ -189,7 +93,7 @@ def test_the_test_is_scored_with_the_best_checkpoint_and_a_case_is_pictured(runs
     assert np.array_equal(report.picture.answer, two.labels > 0)
     assert np.array_equal(report.picture.reference, reference > 0)
     assert np.array_equal(report.picture.variance, two.variance[0])
-    assert report.picture.image.shape == case.shape
+    assert report.picture.image.shape == reference.shape
 
 
 def test_without_a_test_the_validation_that_chose_is_reported_and_pictured(runs: Runs) -> None:
@@ -405,6 +309,27 @@ def test_a_second_signal_interrupts_at_once(runs: Runs) -> None:
     with pytest.raises(KeyboardInterrupt):
         runs.start("a")
     assert runs.folder("a").find_checkpoint("last").name == "step-00000002"
+
+
+def loading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ddmkit-loading")]
+
+
+@pytest.mark.parametrize("act", [ask_to_stop, kill])
+def test_no_thread_outlives_a_run_however_it_ends(runs: Runs, act: Callable[[], None]) -> None:
+    runs.registry.register(StopAt(2, act))
+    with pytest.raises((InterruptedRunError, KilledError)) as caught:
+        runs.start("a", "loading.prefetch=50")
+    assert caught.tb is not None  # and keeps alive what the run was doing
+    assert loading_threads() == []
+
+
+def test_batches_are_not_pinned_for_the_cpu(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pin(_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    assert runs.start("a", "training.steps=1")[1].status == "completed"
 
 
 PROGRAM = """

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from typing_extensions import override
 
-from ddmkit import Case, DataError, Dataset
+from ddmkit import Case, DataError, Dataset, Image, Survey
 from ddmkit.testing import check, check_dataset
 from ddmkit_plugins.datasets.brats import BratsFolders
 from ddmkit_plugins.datasets.phantom import Phantom
+
+MEANINGS = {1: "core", 3: "edema", 4: "edema"}
+"""Two numbers may mean the same."""
 
 
 class Pairs(Dataset):
@@ -25,25 +28,36 @@ class Pairs(Dataset):
     name: ClassVar[str] = "pairs"
     looked_for: ClassVar[str] = "NAME/flair.nii"
 
-    @property
     @override
-    def labels(self) -> dict[int, str]:
-        return {1: "core", 4: "edema"}
+    def recognises(self, root: Path) -> bool:
+        return any(root.glob("*/flair.nii"))
 
     @override
-    def cases(self, root: Path) -> list[Case]:
+    def survey(self, root: Path) -> Survey:
         if not root.is_dir():
             msg = f"{root} is no folder; give the one that holds a folder for each case."
             raise DataError(msg)
-        return [self.case(path.parent) for path in sorted(root.glob("*/flair.nii"))]
+        cases: list[Case] = []
+        wrong: dict[str, str] = {}
+        for path in sorted(root.glob("*/flair.nii")):
+            try:
+                cases.append(self.case(path.parent))
+            except DataError as error:
+                wrong[path.parent.name] = str(error)
+        return Survey(cases, wrong)
 
     def case(self, folder: Path) -> Case:
-        images = {modality: folder / f"{modality}.nii" for modality in ("t1", "flair")}
-        if not images["t1"].exists():
+        if not (folder / "t1.nii").exists():
             msg = f"The case {folder.name} has no t1.nii."
             raise DataError(msg)
-        mask = folder / "mask.nii"
-        return Case(folder.name, images, mask if mask.exists() else None)
+        return trusting(self, folder)
+
+
+def trusting(_self: Pairs, folder: Path, labels: dict[int, str] = MEANINGS) -> Case:
+    """Make a case without a look at its images."""
+    images = {modality: Image(folder / f"{modality}.nii") for modality in ("t1", "flair")}
+    mask = folder / "mask.nii"
+    return Case(folder.name, images, labels, mask if mask.exists() else None)
 
 
 @pytest.fixture
@@ -77,50 +91,98 @@ def test_checking_a_dataset_leaves_its_files_alone(root: Path) -> None:
     assert {path: path.is_file() and path.read_bytes() for path in root.rglob("*")} == before
 
 
-@pytest.mark.parametrize(
-    ("labels", "sentence"),
-    [
-        ({}, "labels is empty"),
-        ({1: "core", 2: "core"}, "labels has two numbers for one name"),
-        ({1: "core", 2: ""}, "labels has a number without a name"),
-        ({1: "background"}, "labels lists background"),
-        ({0: "core"}, "labels lists the number 0"),
-    ],
-)
+BAD_MEANINGS: list[tuple[dict[int, str], str]] = [
+    ({}, "is empty: say what"),
+    ({1: "core", 2: ""}, "has a number without a meaning"),
+    ({1: "background"}, "lists background"),
+    ({0: "core"}, "lists the number 0"),
+]
+
+
+@pytest.mark.parametrize(("labels", "sentence"), BAD_MEANINGS)
 def test_labels_without_a_clear_meaning_are_caught(
-    labels: dict[int, str], sentence: str, refuses: Callable[..., None]
+    labels: dict[int, str], sentence: str, root: Path, refuses: Callable[..., None]
 ) -> None:
-    refuses(Pairs, sentence, labels=property(lambda _self: labels))
+    refuses(Pairs, rf"Broken\.labels {sentence}", labels=labels)
+    case = partial(trusting, labels=labels)
+    caught = f"labels of Broken's case anna {sentence}"
+    refuses(Pairs, caught, by=partial(check_dataset, root=root), case=lambda _, folder: case(Pairs(), folder))
+
+
+def test_a_case_that_contradicts_its_layout_is_caught(root: Path, refuses: Callable[..., None]) -> None:
+    sentence = r"Broken\.labels differs from the labels of its case anna"
+    refuses(Pairs, sentence, by=partial(check_dataset, root=root), labels={1: "core", 4: "edema"})
+
+
+def test_cases_to_be_answered_may_have_no_labels_at_all(root: Path) -> None:
+    class Unlabelled(Pairs):
+        """Only images."""
+
+        @override
+        def case(self, folder: Path) -> Case:
+            return super().case(folder)._replace(labels={}, reference=None)
+
+    check_dataset(Unlabelled(), root)
 
 
 def test_a_dataset_that_does_not_say_what_it_looks_for_is_caught(refuses: Callable[..., None]) -> None:
     refuses(Pairs, "looked_for is empty", looked_for="")
 
 
-def strict(self: Pairs, root: Path) -> list[Case]:
-    cases = Pairs.cases(self, root)
-    if not cases:
+def strict(self: Pairs, root: Path) -> Survey:
+    found = Pairs.survey(self, root)
+    if not found.cases:
         raise DataError
-    return cases
+    return found
 
 
 @pytest.mark.parametrize(
-    ("cases", "sentence"),
+    ("survey", "sentence"),
     [
-        (strict, r"raises DataError for an empty folder, not \[\]"),
-        (lambda _, root: [Case(root.name, {})], r"returns \[Case\(.* for an empty folder"),
-        (lambda _, root: list(root.glob("*")), r"returns \[\] for a folder that does not exist, instead of raising"),
-        (lambda _, root: list(root.iterdir()), r"raises FileNotFoundError: .* for a folder that does not exist"),
+        (strict, r"raises DataError for an empty folder, not Survey\(cases=\[\]"),
+        (lambda _, root: Survey([Case(root.name, {}, {})]), r"returns Survey\(cases=\[Case.* for an empty folder"),
+        (lambda _, root: Survey([], {root.name: "odd"}), r"returns Survey\(cases=\[\], .*odd.* for an empty folder"),
+        (lambda _, root: Survey(list(root.glob("*"))), r"for a folder that does not exist, instead of raising"),
+        (lambda _, root: Survey(list(root.iterdir())), r"raises FileNotFoundError: .* for a folder that does not"),
     ],
 )
 def test_a_dataset_that_is_lost_without_cases_is_caught(
-    cases: Callable[..., list[Case]], sentence: str, refuses: Callable[..., None]
+    survey: Callable[..., Survey], sentence: str, refuses: Callable[..., None]
 ) -> None:
-    refuses(Pairs, sentence, cases=cases)
+    refuses(Pairs, sentence, survey=survey)
+
+
+@pytest.mark.parametrize(
+    ("recognises", "sentence"),
+    [
+        (lambda _, root: root.exists(), r"Broken\.recognises returns True for an empty folder, not False"),
+        (lambda _, root: any(root.iterdir()), r"recognises raises FileNotFoundError: .* for a folder that does not"),
+        (lambda *_: False, r"recognises returns False for .*, not True, but finds cases there"),
+        (lambda _, root: list(root.glob("*/flair.nii")), r"recognises returns \[\] for an empty folder, not False"),
+    ],
+)
+def test_a_dataset_that_does_not_know_its_own_is_caught(
+    recognises: Callable[..., bool], sentence: str, root: Path, refuses: Callable[..., None]
+) -> None:
+    refuses(Pairs, sentence, by=partial(check_dataset, root=root), recognises=recognises)
+
+
+def test_a_dataset_may_be_chosen_by_its_name_alone(root: Path) -> None:
+    class Named(Dataset):
+        """Recognises nothing."""
+
+        name: ClassVar[str] = "named"
+        looked_for: ClassVar[str] = Pairs.looked_for
+
+        @override
+        def survey(self, root: Path) -> Survey:
+            return Pairs().survey(root)
+
+    check_dataset(Named(), root)
 
 
 def imagined_mask(_self: Pairs, folder: Path) -> Case:
-    return Case(folder.name, {name: folder / f"{name}.nii" for name in ("t1", "flair")}, folder / "mask.nii")
+    return trusting(_self, folder)._replace(reference=folder / "mask.nii")
 
 
 def unnamed(self: Pairs, folder: Path) -> Case:
@@ -133,33 +195,48 @@ def unnamed(self: Pairs, folder: Path) -> Case:
 
 def surprised(_self: Pairs, folder: Path) -> Case:
     files = {path.stem: path for path in folder.iterdir()}
-    return Case(folder.name, {name: files[name] for name in ("t1", "flair")}, files.get("mask"))
+    images = {name: Image(files[name]) for name in ("t1", "flair")}
+    return Case(folder.name, images, MEANINGS, files.get("mask"))
 
 
-def trusting(_self: Pairs, folder: Path) -> Case:
-    mask = folder / "mask.nii"
-    images = {name: folder / f"{name}.nii" for name in ("t1", "flair")}
-    return Case(folder.name, images, mask if mask.exists() else None)
+def impatient(self: Pairs, root: Path) -> Survey:
+    found = Pairs.survey(self, root)
+    return found._replace(cases=[]) if found.wrong else found
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         (
-            {"cases": lambda self, root: Pairs.cases(self, root) * 0},
+            {"survey": lambda self, root: Survey(Pairs.survey(self, root).cases * 0)},
             r"finds no case in .*, looking for NAME/flair\.nii",
         ),
-        ({"cases": lambda self, root: Pairs.cases(self, root)[::-1]}, "does not sort its cases by name: bert, anna"),
-        ({"cases": lambda self, root: Pairs.cases(self, root)[:1] * 2}, "finds two cases of one name: anna, anna"),
-        ({"case": lambda _, folder: Case(folder.name, {})}, "finds no image of the case anna"),
+        (
+            {"survey": lambda self, root: Survey(Pairs.survey(self, root).cases[::-1])},
+            "does not sort its cases by name: bert, anna",
+        ),
+        (
+            {"survey": lambda self, root: Survey(Pairs.survey(self, root).cases[:1] * 2)},
+            "finds two cases of one name: anna, anna",
+        ),
+        (
+            {"cases": lambda self, root: Pairs.cases(self, root)[:1]},
+            r"Broken\.cases returns \[.*, other than its survey",
+        ),
+        ({"case": lambda _, folder: Case(folder.name, {}, MEANINGS)}, "finds no image of the case anna"),
         ({"case": imagined_mask}, r"names files of the case bert that do not exist: mask\.nii"),
         (
-            {"labels": property(lambda _: {1: "core"})},
-            "finds the case anna, but reading it raises DataError: .*label 4",
+            {"case": lambda _, folder: trusting(_, folder, {1: "core"})},
+            r"finds the case anna, but reading it raises \w*DataError: .*mask\.nii",
         ),
         ({"case": trusting}, r"names files of the case anna that do not exist: t1\.nii"),
-        ({"case": surprised}, r"raises KeyError: 't1' where t1\.nii is missing, instead of DataError with the name"),
-        ({"case": unnamed}, r"raises DataError: A t1\.nii is missing where t1\.nii is missing, instead of"),
+        ({"case": surprised}, r"raises KeyError: 't1' where t1\.nii of the case anna is missing, instead of a survey"),
+        ({"case": unnamed}, r"says 'A t1\.nii is missing\.' of the case anna, without its name"),
+        ({"survey": impatient}, "does not find bert where anna is broken"),
+        (
+            {"cases": lambda self, root: Pairs.survey(self, root).cases},
+            r"Broken\.cases returns \[Case.* where anna is broken, unlike its survey",
+        ),
     ],
 )
 def test_broken_cases_are_caught(
@@ -168,10 +245,18 @@ def test_broken_cases_are_caught(
     refuses(Pairs, sentence, by=partial(check_dataset, root=root), **changes)
 
 
+def test_a_folder_that_should_be_whole_and_is_not_is_caught(root: Path, refuses: Callable[..., None]) -> None:
+    (root / "bert" / "t1.nii").unlink()
+    refuses(Pairs, r"finds fault with bert in .*: The case bert has no t1\.nii", by=partial(check_dataset, root=root))
+    refuses(
+        Pairs, r"raises DataError: .*gone is no folder.* whole cases", by=partial(check_dataset, root=root / "gone")
+    )
+
+
 def test_cases_that_change_between_two_looks_are_caught(root: Path, refuses: Callable[..., None]) -> None:
     looks = count()
 
-    def cases(self: Pairs, root: Path) -> list[Case]:
-        return Pairs.cases(self, root)[: 1 + next(looks) % 2]
+    def survey(self: Pairs, root: Path) -> Survey:
+        return Survey(Pairs.survey(self, root).cases[: 1 + next(looks) % 2])
 
-    refuses(Pairs, "finds other cases when it looks twice", by=partial(check_dataset, root=root), cases=cases)
+    refuses(Pairs, "finds other cases when it looks twice", by=partial(check_dataset, root=root), survey=survey)

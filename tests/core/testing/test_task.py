@@ -13,13 +13,18 @@ from typing_extensions import override
 from ddmkit import Example, Task
 from ddmkit.testing import check, check_task
 from ddmkit_plugins.tasks.brats import Brats
+from ddmkit_plugins.tasks.segmentation import SegmentationTask
 
 
 class Parts(Task):
     """Tell core from edema, by a channel for each."""
 
     name: ClassVar[str] = "parts"
-    x0_channels: ClassVar[int] = 2
+
+    @property
+    @override
+    def x0_channels(self) -> tuple[str, ...]:
+        return ("core", "edema")
 
     @property
     @override
@@ -33,8 +38,8 @@ class Parts(Task):
 
     @property
     @override
-    def answers(self) -> dict[int, str]:
-        return {1: "core", 4: "edema"}
+    def answers(self) -> tuple[str, ...]:
+        return ("edema", "core")
 
     @override
     def x0(self, example: Example) -> Tensor:
@@ -48,14 +53,18 @@ class Parts(Task):
     @override
     def answer(self, mean: Tensor) -> Tensor:
         core, edema = mean > 0.5
-        return torch.where(core, 1, torch.where(edema, 4, 0)).to(torch.uint8)
+        return torch.where(core, 2, torch.where(edema, 1, 0)).to(torch.uint8)
 
 
 class Painter(Task):
     """Make up a FLAIR image to a T1 image; nothing is scored."""
 
     name: ClassVar[str] = "painter"
-    x0_channels: ClassVar[int] = 1
+
+    @property
+    @override
+    def x0_channels(self) -> tuple[str, ...]:
+        return ("flair",)
 
     @property
     @override
@@ -69,8 +78,8 @@ class Painter(Task):
 
     @property
     @override
-    def answers(self) -> dict[int, str]:
-        return {}
+    def answers(self) -> tuple[str, ...]:
+        return ()
 
     @property
     @override
@@ -91,7 +100,17 @@ class Painter(Task):
 
 
 @pytest.mark.parametrize(
-    "task", [Parts, Painter, Brats, Brats(background=-1), Brats(background=0.25, foreground=0.75, threshold=0.1)]
+    "task",
+    [
+        Parts,
+        Painter,
+        Brats,
+        Brats(output="regions"),
+        Brats(output="classes", background=-1),
+        Brats(background=0.25, foreground=0.75, threshold=0.1),
+        SegmentationTask,
+        SegmentationTask(classes=("liver", "left kidney")),
+    ],
 )
 def test_a_task_that_keeps_its_promises_passes(task: Task | type[Task]) -> None:
     check(task)
@@ -113,6 +132,19 @@ def test_a_task_that_does_not_know_every_name_of_its_regions_can_say_so() -> Non
     check_task(Synonym(), classes=["core", "edema"])
 
 
+def test_a_task_that_answers_coarsely_is_checked_with_coarse_labels_too() -> None:
+    check_task(Brats(), classes=["whole", "cavity"])
+
+
+def test_labels_that_tell_nothing_prove_nothing(refuses: Callable[..., None]) -> None:
+    refuses(
+        Parts,
+        r"no region that both its answers \(edema, core\) and the labels \(background, cyst\) tell",
+        by=lambda task: check_task(task, classes=["cyst"]),
+        x0=lambda _, example: torch.zeros(2, *example.window.shape),
+    )
+
+
 def constant(value: object) -> property:
     return property(lambda _self: value)
 
@@ -122,11 +154,15 @@ def constant(value: object) -> property:
     [
         ("modalities", (), "has no modalities"),
         ("modalities", ("t1", "t1"), "reads a modality twice: t1, t1"),
-        ("answers", {0: "core", 1: "edema"}, r"answers with \[0, 1\]"),
-        ("answers", {1: "core", 256: "edema"}, r"answers with \[1, 256\]"),
-        ("answers", {1: "core", 4: "core"}, "has two numbers for one answer"),
-        ("answers", {1: "edema", 4: "cyst"}, "scores the region 'core', but no answer belongs to it"),
-        ("answers", {1: "core", 4: "cyst"}, "answers with 'cyst', which belongs to no region"),
+        ("x0_channels", (), "names no channels of x_0"),
+        ("x0_channels", ("core", "core"), "has a channel twice: core, core"),
+        ("x0_channels", ("core",), r"x0 has shape \(2, 5, 6, 7\) over .* not \(1, 5, 6, 7\)"),
+        ("answers", ("background", "core"), "lists background among its answers"),
+        ("answers", tuple(map(str, range(256))), "has 256 answers, but beside background uint8 tells 255 apart"),
+        ("answers", ("core", "core"), "has an answer twice: core, core"),
+        ("answers", ("cyst",), "answers with cyst, which tells none of the regions whole, core"),
+        ("answers", (), "answers with nothing, which tells none of the regions whole, core"),
+        ("answers", ("core", "cyst"), "answers with 'cyst', which belongs to no region"),
         ("regions", {"all": frozenset({"background", "core"})}, "counts background to the region 'all'"),
         ("clip", (0.0, 0.5), r"clips samples to 0 … 0\.5, but its x_0 is 0 … 1"),
         ("condition_channels", 3, r"condition has shape \(2, 5, 6, 7\) over .* not \(3, 5, 6, 7\)"),
@@ -196,7 +232,7 @@ def test_a_broken_condition_is_caught(
         ({"readout": lambda _, x0: x0 - x0.mean(0)}, "readout mixes the members of an ensemble"),
         ({"answer": lambda _, mean: mean.to(torch.uint8)}, r"answer has shape \(2, 5, 6, 7\), not \(5, 6, 7\)"),
         ({"answer": lambda self, mean: Parts.answer(self, mean).long()}, r"answer gives torch\.int64, not uint8"),
-        ({"answer": lambda self, mean: 2 * Parts.answer(self, mean)}, "answers with the number 2, which has no"),
+        ({"answer": lambda self, mean: 2 * Parts.answer(self, mean)}, "answers with the index 4, but has 2 answers"),
         ({"answer": lambda self, mean: Parts.answer(self, mean - 1)}, r"with Dice 0 and HD95 10\.5, not with 1 and 0"),
     ],
 )

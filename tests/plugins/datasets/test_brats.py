@@ -1,4 +1,4 @@
-"""Cases in BraTS folders: found by their names, refused when they contradict themselves."""
+"""Cases of BraTS 2017 to 2021: found by their names, refused when they contradict themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddmkit import DataError
+from ddmkit import DataError, Image
 from ddmkit_plugins.datasets.brats import BratsFolders
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
@@ -15,9 +15,13 @@ MODALITIES = ("t1", "t1ce", "t2", "flair")
 
 def make_case(folder: Path, *parts: str, ending: str = ".nii.gz") -> Path:
     """Write a case of empty files: a layout is told by names alone."""
+    return add(folder, folder.name, *parts, ending=ending)
+
+
+def add(folder: Path, name: str, *parts: str, ending: str = ".nii.gz") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for part in parts or (*MODALITIES, "seg"):
-        (folder / f"{folder.name}_{part}{ending}").touch()
+        (folder / f"{name}_{part}{ending}").touch()
     return folder
 
 
@@ -31,30 +35,47 @@ def refusal(root: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["BraTS20_Training_001", "BraTS2021_00000", "my-own case"])
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("name", ["Brats17_2013_10_1", "BraTS20_Training_001", "BraTS2021_00000", "my-own çase"])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".NII.GZ"])
 def test_a_case_is_a_folder_whose_files_bear_its_name(tmp_path: Path, name: str, ending: str) -> None:
     folder = make_case(tmp_path / name, ending=ending)
     (case,) = BratsFolders().cases(tmp_path)
     assert case.name == name
-    assert case.images == {modality: folder / f"{name}_{modality}{ending}" for modality in MODALITIES}
-    assert case.labels == folder / f"{name}_seg{ending}"
+    assert case.images == {modality: Image(folder / f"{name}_{modality}{ending}") for modality in MODALITIES}
+    assert case.reference == folder / f"{name}_seg{ending}"
+    assert case.patient is None
 
 
-def test_the_numbers_mean_what_brats_2020_says() -> None:
-    assert BratsFolders().labels == {1: "core", 2: "edema", 4: "enhancing"}
+def test_the_numbers_mean_what_brats_2020_says(tmp_path: Path) -> None:
+    make_case(tmp_path / "a")
+    (case,) = BratsFolders().cases(tmp_path)
+    assert case.labels == BratsFolders.labels == {1: "necrotic", 2: "edema", 4: "enhancing"}
 
 
-def test_a_case_without_a_mask_has_no_labels(tmp_path: Path) -> None:
+def test_a_case_without_a_mask_has_no_reference(tmp_path: Path) -> None:
     make_case(tmp_path / "a", *MODALITIES)
-    assert BratsFolders().cases(tmp_path)[0].labels is None
+    assert BratsFolders().cases(tmp_path)[0].reference is None
 
 
 def test_endings_may_be_mixed_within_a_case(tmp_path: Path) -> None:
     folder = make_case(tmp_path / "a", "t1", "flair", ending=".nii")
     make_case(folder, "t1ce", "t2")
     (case,) = BratsFolders().cases(tmp_path)
-    assert {path.name for path in case.images.values()} == {"a_t1.nii", "a_flair.nii", "a_t1ce.nii.gz", "a_t2.nii.gz"}
+    assert {image.path.name for image in case.images.values()} == {
+        "a_t1.nii",
+        "a_flair.nii",
+        "a_t1ce.nii.gz",
+        "a_t2.nii.gz",
+    }
+
+
+def test_a_contrast_may_be_a_header_with_voxels_beside_it(tmp_path: Path) -> None:
+    folder = make_case(make_case(tmp_path / "a", ending=".hdr"), ending=".img")
+    (case,) = BratsFolders().cases(tmp_path)
+    assert case.images["t2"] == Image(folder / "a_t2.hdr")
+    assert case.reference == folder / "a_seg.hdr"
+    (folder / "a_t2.img").unlink()
+    assert "a_t2.hdr is a header without its voxels a_t2.img" in refusal(tmp_path)
 
 
 def test_cases_are_found_at_any_depth_and_sorted_by_name(tmp_path: Path) -> None:
@@ -70,17 +91,37 @@ def test_the_path_may_be_a_case_itself(tmp_path: Path, monkeypatch: pytest.Monke
     assert names(Path()) == ["BraTS20_Training_007"]
 
 
-@pytest.mark.parametrize("mask", ["W39_1998.09.19_Segm.nii", "other_segm.nii.gz"])
+def test_all_cases_may_lie_in_one_folder(tmp_path: Path) -> None:
+    for name in ("b_1", "b", "a"):
+        add(tmp_path, name)
+    cases = BratsFolders().cases(tmp_path)
+    assert [case.name for case in cases] == ["a", "b", "b_1"]
+    for case in cases:
+        assert {image.path.parent for image in case.images.values()} == {tmp_path}
+        assert case.reference == tmp_path / f"{case.name}_seg.nii.gz"
+
+
+def test_a_case_is_named_by_its_files_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    add(tmp_path / "first patient", "BraTS20_Training_001")
+    assert names(tmp_path) == ["BraTS20_Training_001"]
+
+
+@pytest.mark.parametrize("mask", ["W39_1998.09.19_Segm.nii", "other_segm.nii.gz", "W39_Segm.NII"])
 def test_case_355_keeps_the_mask_it_was_shipped_with(tmp_path: Path, mask: str) -> None:
     folder = make_case(tmp_path / "BraTS20_Training_355", *MODALITIES, ending=".nii")
     (folder / mask).touch()
-    assert BratsFolders().cases(tmp_path)[0].labels == folder / mask
+    assert BratsFolders().cases(tmp_path)[0].reference == folder / mask
 
 
 def test_the_usual_mask_is_preferred_to_another(tmp_path: Path) -> None:
     folder = make_case(tmp_path / "a")
     (folder / "W39_Segm.nii").touch()
-    assert BratsFolders().cases(tmp_path)[0].labels == folder / "a_seg.nii.gz"
+    assert BratsFolders().cases(tmp_path)[0].reference == folder / "a_seg.nii.gz"
+
+
+def test_a_mask_of_another_name_is_nobodys_where_several_cases_lie(tmp_path: Path) -> None:
+    (add(add(tmp_path, "a", *MODALITIES), "b", *MODALITIES) / "W39_Segm.nii").touch()
+    assert [case.reference for case in BratsFolders().cases(tmp_path)] == [None, None]
 
 
 def test_two_other_masks_are_refused(tmp_path: Path) -> None:
@@ -105,11 +146,13 @@ def test_a_survey_reads_on_after_broken_cases(tmp_path: Path) -> None:
     make_case(tmp_path / "half", "t1", "seg")
     for group in ("hgg", "lgg"):
         make_case(tmp_path / group / "twin")
+    os.mkfifo(make_case(tmp_path / "odd", "t1", "t1ce", "t2") / "odd_flair.nii.gz")
     cases, wrong = BratsFolders().survey(tmp_path)
     assert [case.name for case in cases] == ["whole"]
-    assert wrong.keys() == {"half", "twin"}
+    assert wrong.keys() == {"half", "odd", "twin"}
     assert "half lacks half_t1ce.nii.gz" in wrong["half"]
-    assert "Two folders are named twin" in wrong["twin"]
+    assert "Two folders hold a case twin" in wrong["twin"]
+    assert "odd_flair.nii.gz is a pipe" in wrong["odd"]
 
 
 @pytest.mark.parametrize("part", ["t2", "seg"])
@@ -142,9 +185,38 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: p
 def test_folders_without_cases_give_none(tmp_path: Path) -> None:
     assert names(tmp_path) == []
     make_case(tmp_path / "predictions", "seg", "mean")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "BraTS20_Training_001_t1.nii.gz").touch()
+    (tmp_path / "notes_t1.txt").touch()
+    (tmp_path / "_t1.nii.gz").touch()
     assert names(tmp_path) == []
+    assert not BratsFolders().recognises(tmp_path)
+
+
+@pytest.mark.parametrize("place", [".", "a", "MICCAI_BraTS2020/HGG/a"])
+@pytest.mark.parametrize("parts", [(), ("t2",)], ids=["whole", "broken"])
+def test_cases_are_recognised_whole_or_not(tmp_path: Path, place: str, parts: tuple[str, ...]) -> None:
+    add(tmp_path / place, "a", *parts)
+    assert BratsFolders().recognises(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz",
+        "000001/brats_train_001_t1_000_w.nii.gz",
+        "imagesTr/BRATS_001.nii.gz",
+        "imagesTr/BRATS_001_0000.nii.gz",
+        "sub-01/anat/sub-01_T1w.nii.gz",
+    ],
+)
+def test_other_layouts_are_not_recognised(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    assert not BratsFolders().recognises(tmp_path)
+    assert BratsFolders().survey(tmp_path).cases == []
+
+
+def test_what_cannot_be_read_is_not_recognised(tmp_path: Path) -> None:
+    assert not BratsFolders().recognises(tmp_path / "nowhere")
 
 
 def test_hidden_folders_and_files_are_skipped(tmp_path: Path) -> None:
@@ -157,7 +229,7 @@ def test_hidden_folders_and_files_are_skipped(tmp_path: Path) -> None:
 def test_folders_named_like_files_are_no_images(tmp_path: Path) -> None:
     folder = make_case(tmp_path / "a", "t1", "t1ce", "t2", "seg")
     (folder / "a_flair.nii.gz").mkdir()
-    assert "a_flair.nii.gz" in refusal(tmp_path)
+    assert "a_flair.nii.gz is a folder" in refusal(tmp_path)
 
 
 def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:

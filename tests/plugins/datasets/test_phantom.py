@@ -154,9 +154,8 @@ def test_phantoms_are_read_as_any_brats_case(tmp_path: Path) -> None:
     root = dataset.prepare(tmp_path / "data", Calls())
     assert root == tmp_path / "data"
     assert dataset.cases(root) == BratsFolders().cases(root)
-    assert dataset.labels == BratsFolders().labels
     for case in dataset.cases(root):
-        volume = read_volume(case, PARTS[:4], dataset.labels)
+        volume = read_volume(case, PARTS[:4])
         assert volume.images.shape == (4, *SHAPE)
         assert volume.labels is not None
         assert volume.spacing == (1, 1, 1)
@@ -178,6 +177,9 @@ def test_what_a_run_sees_does_not_depend_on_what_another_asked_for(
     root = fewer.prepare(None, calls)
     assert calls == []
     assert len(fewer.cases(root)) == len(fewer.cases(root.absolute())) == 2
+    (root / "BraTS20_Training_003/BraTS20_Training_003_t1.nii.gz").rename(tmp_path / "kept")
+    assert fewer.survey(root).wrong == {}
+    (tmp_path / "kept").rename(root / "BraTS20_Training_003/BraTS20_Training_003_t1.nii.gz")
     assert len(Phantom(count=4, shape=SHAPE).cases(Phantom(count=4, shape=SHAPE).prepare(None, calls))) == 4
     assert calls == [("phantom cases", 4, 4)]
 
@@ -188,6 +190,23 @@ def test_a_path_that_holds_cases_is_used_as_it_is(tmp_path: Path) -> None:
     assert Phantom(count=5, shape=SHAPE).prepare(tmp_path, calls) == tmp_path
     assert digests(tmp_path) == before
     assert calls == []
+
+
+def test_a_path_that_holds_a_broken_case_is_used_and_the_case_named(tmp_path: Path) -> None:
+    write(tmp_path, count=1)
+    (tmp_path / FIRST / f"{FIRST}_t2.nii.gz").unlink()
+    before, dataset = digests(tmp_path), Phantom(count=2, shape=SHAPE)
+    assert dataset.ready(tmp_path) == dataset.prepare(tmp_path, Calls()) == tmp_path
+    assert digests(tmp_path) == before
+    cases, wrong = dataset.survey(tmp_path)
+    assert cases == []
+    assert f"{FIRST} lacks {FIRST}_t2.nii.gz" in wrong[FIRST]
+
+
+def test_phantoms_are_chosen_by_name_alone(tmp_path: Path) -> None:
+    write(tmp_path, count=1)
+    assert not Phantom().recognises(tmp_path)
+    assert BratsFolders().recognises(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""What all tasks share whose x_0 is masks: their values, the images as condition, and the way back to classes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from typing_extensions import override
+
+from ddmkit import DataError, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddmkit import Example
+
+
+def _several(value: object) -> object:
+    """Take a single name, as it is typed after -o, for a tuple of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        msg = f"{twice!r} stands there twice; name it once"
+        raise ValueError(msg)
+    return names
+
+
+Names: TypeAlias = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_several),
+    AfterValidator(_once_each),
+    Field(min_length=1),
+]
+"""At least one name, each once."""
+
+
+class Masks(Task):
+    """Each channel of x_0 is the mask of some classes; a subclass says of which."""
+
+    contrasts: Names
+    background: float = Field(default=0.0, ge=-1, le=1, description="Value of x_0 outside a mask, -1 to 1.")
+    foreground: float = Field(
+        default=1.0, ge=-1, le=1, description="Value of x_0 inside a mask, above background and up to 1."
+    )
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="A voxel is foreground where the ensemble's mean, 0 outside a mask and 1 inside, exceeds this; "
+        "masks of classes that exclude each other are added up first.",
+    )
+
+    @model_validator(mode="after")
+    def _foreground_is_above(self) -> Self:
+        if not self.foreground > self.background:
+            msg = (
+                f"foreground {self.foreground:g} is not above background {self.background:g}: "
+                "raise foreground or lower background"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    @abstractmethod
+    def masks(self) -> dict[str, frozenset[str]]:
+        """The classes that are inside the mask of each channel of x_0, by the channel's name."""
+
+    @property
+    @override
+    def x0_channels(self) -> tuple[str, ...]:
+        return tuple(self.masks)
+
+    @property
+    @override
+    def modalities(self) -> tuple[str, ...]:
+        return self.contrasts
+
+    @override
+    def x0(self, example: Example) -> Tensor:
+        import torch
+
+        if example.labels is None:
+            msg = f"The task {self.name!r} learns from references and a case has none: leave out cases without labels."
+            raise DataError(msg)
+        self.check_classes(example.classes)
+        inside = torch.stack([_inside(example.labels, example.classes, members) for members in self.masks.values()])
+        return torch.where(inside, self.foreground, self.background)
+
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        """Check that labels with these classes tell where every mask is.
+
+        Raises:
+            DataError: they do not.
+        """
+        from ddmkit.scoring import told
+
+        clear = told({**self.regions, **self.masks}, classes)
+        untold = [name for name in self.masks if name not in clear]
+        if untold:
+            meant = ", ".join(name for name in classes if name != "background") or "nothing"
+            msg = (
+                f"The task {self.name!r} asks for {', '.join(untold)}, but the labels of a case only mean {meant}: "
+                f"{self.instead(classes)}."
+            )
+            raise DataError(msg)
+
+    @abstractmethod
+    def instead(self, classes: tuple[str, ...]) -> str:
+        """Return what to type where labels with these classes do not tell every mask."""
+
+    @override
+    def condition(self, example: Example) -> Tensor:
+        return 2 * example.images - 1
+
+    @override
+    def readout(self, x0: Tensor) -> Tensor:
+        return (x0 - self.background) / (self.foreground - self.background)
+
+    @override
+    def answer(self, mean: Tensor) -> Tensor:
+        """Take the masks for classes that exclude each other: the largest, where all together exceed the threshold."""
+        import torch
+
+        return torch.where(mean.sum(0) > self.threshold, mean.argmax(0) + 1, 0).to(torch.uint8)
+
+
+def _inside(labels: Tensor, classes: tuple[str, ...], members: frozenset[str]) -> Tensor:
+    """Return where labels mean one of the members, shape and all as the labels."""
+    import torch
+
+    indices = [index for index, name in enumerate(classes) if name in members]
+    return torch.isin(labels, torch.tensor(indices, dtype=torch.uint8))

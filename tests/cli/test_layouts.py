@@ -1,0 +1,83 @@
+"""Every layout is trained from, sampled and evaluated through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.layouts import AFFINE, CLASSES, LAYOUTS, SHAPE, patient, save, write
+from tests.cli.program import TINY, Run, affine, image, refused
+
+FEW = [*TINY[2:], "-otraining.steps=1", "-ovalidation.test=false", "-ovalidation.picture_members=1"]
+"""All but the options of the phantoms, for a single step."""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_told_by_looking_trained_from_sampled_and_evaluated(
+    layout: str, ddmkit: Run, tmp_path: Path
+) -> None:
+    chosen = write(layout, tmp_path / "data")
+    trained = ddmkit("train", "--data", "data", "--run", "run", *FEW, "-otask.output=classes")
+    assert trained.returncode == 0, trained.stderr
+    assert f"name: {layout}" in (tmp_path / "run/config.yaml").read_text()
+
+    sampled = ddmkit("sample", "run", "--input", "data", "--cases", chosen.names[0], "--out", "answers")
+    assert sampled.returncode == 0, sampled.stderr
+    path = tmp_path / f"answers/{chosen.names[0]}_seg.nii.gz"
+    answer = image(path)
+    assert answer.shape == SHAPE
+    assert np.allclose(affine(path), AFFINE, atol=1e-5)
+    assert (int(answer.header["sform_code"]), int(answer.header["qform_code"])) == (2, 3)
+    assert set(np.unique(np.asarray(answer.dataobj)).tolist()) <= {0, *chosen.numbers}
+    meant = json.loads((tmp_path / "answers/sample.json").read_text())["cases"][chosen.names[0]]["answers"]
+    necrotic, edema, enhancing = map(str, chosen.numbers)
+    assert meant == {necrotic: "necrotic", edema: "edema", enhancing: "enhancing"}
+
+    # What a perfect answer in the layout's own numbers scores is known.
+    perfect = np.array([0, *chosen.numbers], np.uint8)[patient(0).classes]
+    save(path, perfect)
+    evaluated = ddmkit("evaluate", "answers", "--reference", "data", "--json", "scores.json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    summary = json.loads((tmp_path / "scores.json").read_text())["summary"]
+    assert {region: row["dice_mean"] for region, row in summary.items()} == {"whole": 1, "core": 1, "enhancing": 1}
+
+
+def test_every_layout_is_checked(ddmkit: Run, tmp_path: Path) -> None:
+    for layout in LAYOUTS:
+        chosen = write(layout, tmp_path / layout)
+        checked = ddmkit("check", layout, "--json", "report.json")
+        assert checked.returncode == 0, checked.stderr
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["dataset"] == layout
+        first = report["cases"][0]
+        assert (first["case"], first["shape"], first["axes"]) == (chosen.names[0], list(SHAPE), "RAS")
+        assert sorted(first["modalities"]) == ["flair", "t1", "t1ce", "t2"]
+        voxels = np.bincount(patient(0).classes.ravel()).tolist()
+        found = {label["meaning"]: (label["number"], label["voxels"]) for label in first["labels"]}
+        assert found.pop("cavity", (4, 0)) == (4, 0)
+        assert found == dict(zip(CLASSES[1:], zip(chosen.numbers, voxels[1:], strict=True), strict=True))
+
+
+def test_an_answer_in_the_numbers_of_2020_is_scored_against_a_reference_in_those_of_2023(
+    ddmkit: Run, tmp_path: Path
+) -> None:
+    chosen = write("brats2023", tmp_path / "data")
+    shifted = np.roll(patient(0).classes, 1, axis=0)
+    save(tmp_path / f"answers/{chosen.names[0]}.nii.gz", np.array([0, 1, 2, 4], np.uint8)[shifted])
+    save(tmp_path / f"same/{chosen.names[0]}.nii.gz", np.array([0, 1, 2, 3], np.uint8)[shifted])
+    told = ddmkit("evaluate", "answers", "--reference", "data", "--labels", "brats", "--json", "a.json")
+    assert told.returncode == 0, told.stderr
+    assert ddmkit("evaluate", "same", "--reference", "data", "--json", "b.json").returncode == 0
+    one, other = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
+    assert one["cases"] == other["cases"]
+    for region, members in {"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}.items():
+        found, truth = np.isin(shifted, members), np.isin(patient(0).classes, members)
+        dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+        assert one["summary"][region]["dice_mean"] == pytest.approx(dice)
+    # Read as the reference's, 4 is the cavity left by a resection: nothing enhances.
+    assert ddmkit("evaluate", "answers", "--reference", "data", "--json", "c.json").returncode == 0
+    assert json.loads((tmp_path / "c.json").read_text())["summary"]["enhancing"]["missed"] == 1
+    refused(ddmkit("evaluate", "answers", "--reference", "data", "--labels", "nnunet"), 2, "--labels", "brats")
