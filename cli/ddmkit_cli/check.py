@@ -69,9 +69,11 @@ class _Finding(NamedTuple):
     spacing: tuple[float, ...] = ()
     axes: str = ""
     labels: tuple[dict[str, Any], ...] | None = None
-    """Number, meaning and count of voxels; None without a reference."""
+    """Meaning, numbers and count of voxels of each class; None without a reference."""
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    rule: str | None = None
+    """Which of `ddmkit.rules` the error is a breach of, if it is of one."""
 
     def row(self) -> tuple[str, ...]:
         """Return the finding as it stands in the table."""
@@ -89,7 +91,9 @@ class _Finding(NamedTuple):
 
 
 def _words(labels: tuple[dict[str, Any], ...]) -> str:
-    return ", ".join(f"{label['number']} {label['meaning']}: {label['voxels']}" for label in labels) or "none"
+    return ", ".join(
+        f"{' or '.join(map(str, label['numbers']))} {label['meaning']}: {label['voxels']}" for label in labels
+    )
 
 
 def _print(title: str, findings: list[_Finding]) -> None:
@@ -103,6 +107,7 @@ def _look_at(case: Case) -> _Finding:
     import numpy as np
 
     from ddmkit import DataError
+    from ddmkit.errors import RefusedDataError
     from ddmkit.volume import orientation_of, read_volume, spacing_of
 
     warnings: list[str] = []
@@ -110,13 +115,14 @@ def _look_at(case: Case) -> _Finding:
     try:
         volume = read_volume(case, modalities, warnings.append)
     except DataError as error:
-        return _Finding(case.name, modalities, warnings=tuple(warnings), error=str(error))
+        rule = error.rule if isinstance(error, RefusedDataError) else None
+        return _Finding(case.name, modalities, warnings=tuple(warnings), error=str(error), rule=rule)
     labels = None
     if volume.labels is not None:
         counts = np.bincount(volume.labels.ravel(), minlength=len(volume.classes)).tolist()
         labels = tuple(
-            {"number": number, "meaning": meaning, "voxels": counts[volume.classes.index(meaning)]}
-            for number, meaning in case.labels.items()
+            {"meaning": meaning, "numbers": [n for n, name in case.labels.items() if name == meaning], "voxels": count}
+            for meaning, count in zip(volume.classes[1:], counts[1:], strict=True)
         )
     return _Finding(
         case.name,

@@ -1,4 +1,4 @@
-"""What -o may change of a run that is there already."""
+"""What several commands read from their options: which settings may change, which layout a folder has."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import time
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +15,10 @@ from ddmkit_cli.console import bars, propose, result, say
 from ddmkit_cli.options import refuse_fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ddmkit import Case, Dataset, Registry, Task
+    from ddmkit import Dataset, Registry
     from ddmkit.configuration import Configuration
+    from ddmkit.run.answers import Asked
     from ddmkit.run.folder import RunFolder
-    from ddmkit.sampling import Answer
-    from ddmkit.stored_case import StoredCase
 
 EXAMPLES = (
     "Examples: [bold]ddmkit sample runs/mine --input BraTS2020/ --split test --out answers/[/bold] · "
@@ -69,91 +66,68 @@ def sample(
     variance of the ensemble) are written on the input's own grid, and sample.json says how they were made and what
     the numbers mean.
     """
-    from ddmkit import ConfigurationError, Registry
-    from ddmkit.detection import recognise
-    from ddmkit.labels import numbers_for
+    from ddmkit import Registry
+    from ddmkit.files import write_text
+    from ddmkit.run.answers import RECORD, Answered, open_asked, write_answer
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
     from ddmkit.sampling import Model, answer_case
 
-    if cases is not None and split is not None:
-        msg = f"--cases {cases} and --split {split} both say which cases; leave out one of them."
-        raise ConfigurationError(msg)
     registry = Registry()
     folder = RunFolder(run)
     options = [*(option or []), *([] if steps is None else [f"sampler.steps={steps}"])]
     options += [] if ensemble is None else [f"sampling.ensemble={ensemble}"]
     configuration = _with_options(registry, folder.configuration(registry), dataset, options)
-    layout = configuration.dataset if dataset else recognise(registry, source, configuration.dataset)
+    layout = _layout(registry, configuration, source, dataset, option or [])
     seed = configuration.seed if seed is None else seed
     splits = _splits(folder, needed=split is not None)
-    wanted = None if cases is None else _Wanted([name.strip() for name in cases.split(",") if name.strip()], "--cases")
-    if split is not None:
-        wanted = _Wanted(_of_split(folder, splits, split), f"--split {split}")
+    asked = _asked(folder, splits, cases, split)
     weights = _weights(folder, checkpoint)
     model = Model(configuration, open_session(configuration, weights))
     record = _record(configuration, run, weights, seed)
     with bars() as progress:
-        for case in _opened(configuration, layout, source, wanted, partial(progress, "cases read"), skip_bad=skip_bad):
+        for case in open_asked(
+            configuration, layout, source, asked, partial(progress, "cases read"), skip_bad=skip_bad
+        ):
             started = time.perf_counter()
             answer = answer_case(
                 model, case, ensemble=configuration.sampling.ensemble, seed=seed, progress=partial(progress, case.name)
             )
-            numbers = numbers_for(configuration.task.answers, case.case.labels)
-            _write(out_folder, case.case, answer, numbers, configuration.task)
-            seconds = time.perf_counter() - started
-            voxels = int((answer.labels > 0).sum())
-            record["cases"][case.name] = {
-                "seconds": round(seconds, 2),
-                "voxels": voxels,
-                "split": splits.get(case.name),
-                "answers": {str(number): name for number, name in numbers.items()},
-            }
+            numbers = write_answer(out_folder, case.case, answer, configuration.task)
+            answered = Answered(
+                seconds=round(time.perf_counter() - started, 2),
+                voxels=int((answer.labels > 0).sum()),
+                split=splits.get(case.name),
+                answers={str(number): name for number, name in numbers.items()},
+            )
+            record["cases"][case.name] = answered._asdict()
             record["peak_memory"] = model.session.peak_memory()
-            _write_record(out_folder, record)
-            result(f"{case.name}: {voxels} voxels, {seconds:.1f} s")
+            write_text(out_folder / RECORD, json.dumps(record, indent=2) + "\n")
+            result(f"{case.name}: {answered.voxels} voxels, {answered.seconds:.1f} s")
     propose("evaluate", out_folder, "--reference", source)
 
 
-class _Wanted(NamedTuple):
-    """The cases that are asked for."""
+def _layout(
+    registry: Registry, configuration: Configuration, source: Path, named: str | None, options: list[str]
+) -> Dataset:
+    """Return the layout that is named or has settings, else the run's if the input has it, else another."""
+    from ddmkit.detection import recognise
 
-    names: list[str]
-    flag: str
-    """What asked for them."""
+    if named or any(option.startswith("dataset.") for option in options):
+        return configuration.dataset
+    return recognise(registry, source, configuration.dataset)
 
 
-def _opened(
-    configuration: Configuration,
-    layout: Dataset,
-    source: Path,
-    wanted: _Wanted | None,
-    progress: Callable[[int, int], None],
-    *,
-    skip_bad: bool,
-) -> list[StoredCase]:
-    """Find and normalise the cases before the first is answered, so that a bad one is known before hours of work."""
-    from ddmkit import ConfigurationError, DataError
-    from ddmkit.run.cases import refuse_or_skip, usable_cases
-    from ddmkit.store import Store
+def _asked(folder: RunFolder, splits: dict[str, str], cases: str | None, split: Split | None) -> Asked | None:
+    from ddmkit import ConfigurationError
+    from ddmkit.run.answers import Asked
 
-    found = usable_cases(layout, source, configuration.task.modalities, references=False)
-    there = {case.name: case for case in found.cases}
-    names = sorted(there.keys() | found.wrong.keys() if wanted is None else set(wanted.names))
-    for name in names:
-        if name not in there and name not in found.wrong:
-            some = ", ".join(list(there)[:5])
-            msg = f"{wanted.flag if wanted else ''} names {name!r}, which is not under {source}; the first are {some}."
-            raise ConfigurationError(msg)
-    bad = {name: found.wrong[name] for name in names if name in found.wrong}
-    refuse_or_skip(bad, len(names), source, skip_bad=skip_bad)
-    chosen = [there[name] for name in names if name in there]
-    opened = Store(configuration, references=False).open_all(chosen, progress)
-    refuse_or_skip(opened.wrong, len(names), source, skip_bad=skip_bad)
-    if not opened.cases:
-        msg = f"None of the {len(names)} cases under {source} can be used: ddmkit check {source} says why."
-        raise DataError(msg)
-    return opened.cases
+    if cases is not None and split is not None:
+        msg = f"--cases {cases} and --split {split} both say which cases; leave out one of them."
+        raise ConfigurationError(msg)
+    if split is not None:
+        return Asked(_of_split(folder, splits, split), f"--split {split}")
+    return None if cases is None else Asked([name.strip() for name in cases.split(",") if name.strip()], "--cases")
 
 
 def _weights(folder: RunFolder, checkpoint: str) -> Path:
@@ -208,24 +182,3 @@ def _record(configuration: Configuration, run: Path, weights: Path, seed: int) -
         "peak_memory": 0,
         "cases": {},
     }
-
-
-def _write(folder: Path, case: Case, answer: Answer, numbers: Mapping[int, str], task: Task) -> None:
-    import numpy as np
-
-    from ddmkit.volume import write_like
-
-    like = case.images[task.modalities[0]].path
-    names, channels = {name: number for number, name in numbers.items()}, task.x0_channels
-    of_index = np.array([0, *(names[name] for name in task.answers)], dtype=np.uint8)
-    write_like(folder / f"{case.name}_seg.nii.gz", of_index[answer.labels], like)
-    for what, arrays in (("mean", answer.mean), ("var", answer.variance)):
-        for channel, array in zip(channels, arrays, strict=True):
-            ending = what if len(channels) == 1 else f"{what}_{channel}"
-            write_like(folder / f"{case.name}_{ending}.nii.gz", array, like)
-
-
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    from ddmkit.files import write_text
-
-    write_text(folder / "sample.json", json.dumps(record, indent=2) + "\n")

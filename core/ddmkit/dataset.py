@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ddmkit.component import Component
 from ddmkit.errors import ConfigurationError, DataError
+from ddmkit.labels import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +62,7 @@ class Case(NamedTuple):
     @property
     def classes(self) -> tuple[str, ...]:
         """What labels mean inside the program, by index; the first is "background"."""
-        return tuple(dict.fromkeys(("background", *self.labels.values())))
+        return classes_of(self.labels)
 
 
 class Survey(NamedTuple):
@@ -70,14 +71,15 @@ class Survey(NamedTuple):
     cases: list[Case]
     """The whole ones, sorted by name."""
     wrong: Mapping[str, str] = MappingProxyType({})
-    """What is wrong with those that are not, by name: one sentence that names the case and what to do."""
+    """What is wrong with those that are not, by name, and with folders that cannot be searched, by path: one sentence
+    each, which names the case and says what to do."""
 
 
 class Dataset(Component):
     """A layout of files on disk."""
 
     kind: ClassVar[str] = "dataset"
-    looked_for: ClassVar[str]
+    looked_for: ClassVar[str] = ""
     """How a case is recognised, as a pattern a user understands."""
     labels: ClassVar[Mapping[int, str] | None] = None
     """What a label number means in every case of this layout; None where files beside the cases tell."""

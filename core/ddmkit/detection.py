@@ -24,7 +24,7 @@ def recognise(registry: Registry, root: Path, preferred: Dataset | None = None) 
     Args:
         registry: where datasets come from, each with its default settings; one that fails is reported and passed over.
         root: the path the user gave.
-        preferred: a dataset that wins if it recognises them, whatever the others say.
+        preferred: a dataset that wins if it recognises them, unless the user described another layout.
 
     Raises:
         DataError: there is nothing to read, or no dataset or several recognise it.
@@ -32,13 +32,13 @@ def recognise(registry: Registry, root: Path, preferred: Dataset | None = None) 
     if not os.access(root, os.R_OK):
         msg = f"There is nothing at {root} that can be read: give a path that exists and that you may read."
         raise DataError(msg)
-    if preferred is not None and _recognises(preferred, registry, root):
-        return preferred
     names = [name for name in registry.names(Dataset) if preferred is None or name != preferred.name]
     datasets = [made for name in names if (made := _made(registry, name)) is not None]
+    if preferred is not None:
+        datasets.insert(0, preferred)
     found = [dataset for dataset in datasets if _recognises(dataset, registry, root)]
     found = [dataset for dataset in found if dataset.described] or found
-    if len(found) == 1:
+    if found[:1] == [preferred] or len(found) == 1:
         return found[0]
     if found:
         raise DataError(_ambiguous(root, found))
@@ -82,9 +82,7 @@ def _ambiguous(root: Path, found: list[Dataset]) -> str:
 
 
 def _unknown(root: Path, datasets: list[type[Dataset]]) -> str:
-    known = "; ".join(
-        f"{cls.name} looks for {getattr(cls, 'looked_for', 'files it does not tell of')}" for cls in datasets
-    )
+    known = "; ".join(f"{cls.name} looks for {cls.looked_for or 'files it does not tell of'}" for cls in datasets)
     return (
         f"No dataset recognises the files under {root} ({known or 'none is installed'}): "
         "lay them out in one of these ways, or say which it is with --dataset NAME."

@@ -67,11 +67,6 @@ class Grid(NamedTuple):
         return affine
 
     @property
-    def spacing_seen(self) -> tuple[float, float, float]:
-        """Voxel sides of the seen volume in mm."""
-        return _three(voxel_sizes(self.seen_affine).tolist())
-
-    @property
     def resampled(self) -> bool:
         """Whether voxels are interpolated; where they are not, `enter` and `leave` only rearrange them."""
         return self._ratios != (1, 1, 1)

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+def classes_of(labels: Mapping[int, str]) -> tuple[str, ...]:
+    """Return the classes that label numbers may mean, "background" first; two numbers may mean the same."""
+    return tuple(dict.fromkeys(("background", *labels.values())))
+
+
 def numbers_for(answers: Sequence[str], labels: Mapping[int, str]) -> dict[int, str]:
     """Return what the numbers of an answer mean: those of the case's own layout, where it has them.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, TypeAlias
@@ -125,5 +126,6 @@ def caution(rule: str, sentence: str, warn: Warn) -> None:
 
 
 def shown(path: Path | str) -> str:
-    """Return a path for a sentence: what cannot be printed, or would break the line, is escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
+    r"""Return a path for a sentence: bytes that are not UTF-8 become \xNN, and what would break the line is escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

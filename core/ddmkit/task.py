@@ -98,6 +98,14 @@ class Task(Component):
         """Channels of the condition; by default one for each modality."""
         return len(self.modalities)
 
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        """Check that references with these classes tell what is asked; a run calls it before it reads any voxel.
+
+        Raises:
+            DataError: they do not; the sentence says what to type instead.
+        """
+        del classes
+
     @abstractmethod
     def x0(self, example: Example) -> Tensor:
         """Return what the model learns to generate: shape (len(x0_channels), *window.shape), float32.

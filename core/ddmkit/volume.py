@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.orientations import aff2axcodes
 
 from ddmkit.dataset import Image
+from ddmkit.labels import classes_of
 from ddmkit.nifti import Header, index_of, read_array, read_header, read_volumes, write_like
 from ddmkit.normalisation import foreground
 from ddmkit.rules import caution, refuse, shown
@@ -237,7 +238,7 @@ def read_volume(case: Case, modalities: Sequence[str], warn: Warn = _log.warning
 
 
 def read_labels(path: Path, labels: Mapping[int, str], warn: Warn = _log.warning) -> NDArray[np.uint8]:
-    """Read a label file as indices into ("background", *dict.fromkeys(labels.values())).
+    """Read a label file as indices into `classes_of(labels)`.
 
     Args:
         path: the file.
@@ -281,8 +282,8 @@ def _require_meanings(path: Path, unknown: NDArray[np.float32], labels: Mapping[
 
 
 def indices_of(numbers: NDArray[Any], meanings: Mapping[int, str]) -> NDArray[np.uint8]:
-    """Turn label numbers into indices into ("background", *dict.fromkeys(meanings.values())); unknown ones become 0."""
-    classes = list(dict.fromkeys(["background", *meanings.values()]))
+    """Turn label numbers into indices into `classes_of(meanings)`; unknown ones become 0."""
+    classes = classes_of(meanings)
     indices = np.zeros_like(numbers, dtype=np.uint8)
     for number, name in meanings.items():
         indices[numbers == number] = classes.index(name)

@@ -56,7 +56,7 @@ def test_every_layout_is_checked(ddmkit: Run, tmp_path: Path) -> None:
         assert (first["case"], first["shape"], first["axes"]) == (chosen.names[0], list(SHAPE), "RAS")
         assert sorted(first["modalities"]) == ["flair", "t1", "t1ce", "t2"]
         voxels = np.bincount(patient(0).classes.ravel()).tolist()
-        found = {label["meaning"]: (label["number"], label["voxels"]) for label in first["labels"]}
+        found = {label["meaning"]: (*label["numbers"], label["voxels"]) for label in first["labels"]}
         assert found.pop("cavity", (4, 0)) == (4, 0)
         assert found == dict(zip(CLASSES[1:], zip(chosen.numbers, voxels[1:], strict=True), strict=True))
 
@@ -81,3 +81,19 @@ def test_an_answer_in_the_numbers_of_2020_is_scored_against_a_reference_in_those
     assert ddmkit("evaluate", "answers", "--reference", "data", "--json", "c.json").returncode == 0
     assert json.loads((tmp_path / "c.json").read_text())["summary"]["enhancing"]["missed"] == 1
     refused(ddmkit("evaluate", "answers", "--reference", "data", "--labels", "nnunet"), 2, "--labels", "brats")
+
+
+def test_predictions_with_a_dataset_json_beside_them_are_read_by_what_it_says(ddmkit: Run, tmp_path: Path) -> None:
+    """nnU-Net writes one into its output folder; its 1 and 2 are those of BraTS the other way round."""
+    chosen = write("brats2023", tmp_path / "data")
+    for number, name in enumerate(chosen.names):
+        save(tmp_path / f"answers/{name}.nii.gz", np.array([0, 2, 1, 3], np.uint8)[patient(number).classes])
+    labels = {"background": 0, "edema": 1, "necrotic": 2, "enhancing": 3}
+    described = {"channel_names": {"0": "T1"}, "labels": labels, "file_ending": ".nii.gz", "numTraining": 4}
+    (tmp_path / "answers/dataset.json").write_text(json.dumps(described))
+    told = ddmkit("evaluate", "answers", "--reference", "data", "--json", "scores.json")
+    assert told.returncode == 0, told.stderr
+    summary = json.loads((tmp_path / "scores.json").read_text())["summary"]
+    assert {region: row["dice_mean"] for region, row in summary.items()} == {"whole": 1, "core": 1, "enhancing": 1}
+    save(tmp_path / f"answers/{chosen.names[0]}.nii", np.zeros(SHAPE, np.uint8))
+    refused(ddmkit("evaluate", "answers", "--reference", "data"), 1, chosen.names[0], "both answer")

@@ -56,6 +56,22 @@ def find_cases(dataset: Dataset, data: Path) -> tuple[list[Case], dict[str, str]
     return cases, dict(wrong)
 
 
+def labelled_cases(cases: Sequence[Case], data: Path) -> list[Case]:
+    """Return the cases with a reference.
+
+    Raises:
+        DataError: there are none.
+    """
+    labelled = [case for case in cases if case.reference is not None]
+    if not labelled:
+        msg = (
+            f"None of the {len(cases)} cases under {data} has a reference, which training and evaluating need: add "
+            "some, or only sample."
+        )
+        raise DataError(msg)
+    return labelled
+
+
 def usable_cases(dataset: Dataset, data: Path, modalities: Sequence[str], *, references: bool = True) -> Found:
     """Return the cases under a path whose headers are in order; no voxel is read.
 

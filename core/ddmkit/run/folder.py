@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ddmkit.registry import Registry
 
 
-_BEGINNINGS = ("environment.json", "split.json", "left-out.json")
+_ENVIRONMENT, _SPLIT, _LEFT_OUT = "environment.json", "split.json", "left-out.json"
+_BEGINNINGS = (_ENVIRONMENT, _SPLIT, _LEFT_OUT)
 """What a run writes before its configuration makes it one."""
 _HALF_WRITTEN = ".[0-9]*-*"
 """What a killed process leaves of a file or folder that was to appear whole, see `ddmkit.files`."""
@@ -84,12 +85,12 @@ class RunFolder:
             StorageError: it cannot be written.
         """
         self.refuse_if_used()
-        write_text(self.path / _BEGINNINGS[0], json.dumps(environment(), indent=2) + "\n")
-        write_text(self.path / _BEGINNINGS[1], json.dumps(split, indent=2) + "\n")
+        write_text(self.path / _ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+        write_text(self.path / _SPLIT, json.dumps(split, indent=2) + "\n")
         if left_out:
-            write_text(self.path / _BEGINNINGS[2], json.dumps(left_out, indent=2) + "\n")
+            write_text(self.path / _LEFT_OUT, json.dumps(left_out, indent=2) + "\n")
         else:  # a start cut short may have written one
-            (self.path / _BEGINNINGS[2]).unlink(missing_ok=True)
+            (self.path / _LEFT_OUT).unlink(missing_ok=True)
         self.write_configuration(configuration)
 
     def write_configuration(self, configuration: Configuration) -> None:
@@ -113,7 +114,7 @@ class RunFolder:
         Raises:
             CheckpointError: the file is missing or damaged.
         """
-        path = self.path / _BEGINNINGS[1]
+        path = self.path / _SPLIT
         try:
             return {part: list(map(str, names)) for part, names in json.loads(path.read_text("utf-8")).items()}
         except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -10,8 +10,7 @@ import torch
 
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.grid import Grid
-from ddmkit.run.cases import refuse_changed, refuse_empty, refuse_or_skip, split_cases, usable_cases
-from ddmkit.task import Example
+from ddmkit.run.cases import labelled_cases, refuse_changed, refuse_empty, refuse_or_skip, split_cases, usable_cases
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ class Plan(NamedTuple):
     """What the network sees of that frame in training, in its own voxels; None where windows are taken from the box
     around each brain, which nobody knows before the voxels are read."""
     factor: int
-    in_channels: int
-    out_channels: int
     parameters: int
 
 
@@ -88,39 +85,25 @@ def make_plan(
         size = configuration.patch.size(region.size)
         window = Window((0, 0, 0), size, size, factor).shape
     return Plan(
-        data,
-        splits,
-        sum(case.reference is None for case in found.cases),
-        found.wrong if split is None else {},
-        shapes,
-        region.frame,
-        window,
-        factor,
-        configuration.in_channels,
-        configuration.out_channels,
-        count_parameters(configuration),
+        data=data,
+        splits=splits,
+        unlabelled=sum(case.reference is None for case in found.cases),
+        left_out=found.wrong if split is None else {},
+        shapes=shapes,
+        frame=region.frame,
+        window=window,
+        factor=factor,
+        parameters=count_parameters(configuration),
     )
 
 
-def labelled_cases(cases: Sequence[Case], data: Path) -> list[Case]:
-    """Return the cases with a reference.
-
-    Raises:
-        DataError: there are none.
-    """
-    labelled = [case for case in cases if case.reference is not None]
-    if not labelled:
-        msg = f"None of the {len(cases)} cases under {data} has a reference to learn from; sampling needs none."
-        raise DataError(msg)
-    return labelled
-
-
 def _check_meanings(configuration: Configuration, cases: Sequence[Case]) -> None:
-    """Let the task see one voxel of each kind of case, so that labels that do not mean what it asks fail early."""
-    task, window = configuration.task, Window.whole((1, 1, 1))
-    for classes in {case.classes for case in cases}:
-        images = torch.zeros(len(task.modalities), *window.shape)
-        task.x0(Example(images, torch.zeros(window.shape, dtype=torch.uint8), classes, window))
+    for case in cases:
+        try:
+            configuration.task.check_classes(case.classes)
+        except DataError as error:
+            msg = f"Case {case.name}: {error}"
+            raise DataError(msg) from error
 
 
 def check_windows(configuration: Configuration, regions: Iterable[Window]) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from typing_extensions import override
 
 from ddmkit import Case, DataError, Dataset, Image, Survey
-from ddmkit_plugins.datasets.searching import glance, image_stem, survey
+from ddmkit.searching import glance, image_stem, survey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ddmkit_plugins.datasets.searching import Folder
+    from ddmkit.searching import Folder
 
 LABELS = {1: "necrotic", 2: "edema", 4: "enhancing"}
 _OTHER_MASK = "*[Ss]egm"

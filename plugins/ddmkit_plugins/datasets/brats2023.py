@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from ddmkit import Case, DataError, Dataset, Survey
+from ddmkit.searching import glance, survey
 from ddmkit_plugins.datasets.brats import Naming
-from ddmkit_plugins.datasets.searching import glance, survey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ddmkit_plugins.datasets.searching import Folder
+    from ddmkit.searching import Folder
 
 _NAMING = Naming("-", {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"})
 _LABELS = {1: "necrotic", 2: "edema", 3: "enhancing", 4: "cavity"}

@@ -13,17 +13,17 @@ from typing_extensions import override
 
 from ddmkit import Case, DataError, Dataset, Image, Survey
 from ddmkit.rules import shown
+from ddmkit.searching import walk
 from ddmkit_plugins.datasets.folders_description import EXAMPLE, FILES, REFERENCE, read_description
 from ddmkit_plugins.datasets.patterns import HELP
-from ddmkit_plugins.datasets.searching import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from ddmkit.searching import Folder
     from ddmkit_plugins.datasets.folders_description import Description
     from ddmkit_plugins.datasets.patterns import Reading
-    from ddmkit_plugins.datasets.searching import Folder
 
 _log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from ddmkit import Case, DataError, Dataset, Image, Survey
-from ddmkit_plugins.datasets import decathlon, description
-from ddmkit_plugins.datasets.searching import Folder, image_stem
+from ddmkit.searching import Folder, image_stem
+from ddmkit_plugins.datasets import dataset_json, raw_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ddmkit_plugins.datasets.decathlon import Entry, Folders, Images
-    from ddmkit_plugins.datasets.description import Description
+    from ddmkit_plugins.datasets.dataset_json import Description
+    from ddmkit_plugins.datasets.raw_folders import Entry, Folders, Images
 
 
 class Decathlon(Dataset):
@@ -33,33 +33,33 @@ class Decathlon(Dataset):
 
     @override
     def recognises(self, root: Path) -> bool:
-        return decathlon.layout(root) == "msd"
+        return raw_folders.layout(root) == "msd"
 
     @override
     def survey(self, root: Path) -> Survey:
-        folders = decathlon.locate(root)
+        folders = raw_folders.locate(root)
         if folders.empty:
             return Survey([])
-        described = description.read(folders.home / description.FILE)
-        return decathlon.survey(folders, _entries(folders, described))
+        described = dataset_json.read(folders.home / dataset_json.FILE)
+        return raw_folders.survey(folders, _entries(folders, described))
 
 
 def _entries(folders: Folders, described: Description) -> Iterator[Entry]:
     """Yield the cases that the lists name, or those of the folders where there is no list."""
     asked = bool(folders.training) or folders.entire
-    if asked and (listed := description.listed(described, "training")):
+    if asked and (listed := dataset_json.listed(described, "training")):
         yield from (_listed_case(folders.home, described, "training", entry) for entry in listed)
     else:
-        yield from decathlon.training(folders, described.labels, _images(folders.training, described))
+        yield from raw_folders.training(folders, described.labels, _images(folders.training, described))
     asked = _is_test(folders.test) or folders.entire
-    if asked and (listed := description.listed(described, "test")):
+    if asked and (listed := dataset_json.listed(described, "test")):
         yield from (_listed_case(folders.home, described, "test", entry) for entry in listed)
     else:
-        yield from decathlon.test(described.labels, _images(folders.test, described))
+        yield from raw_folders.test(described.labels, _images(folders.test, described))
 
 
 def _is_test(folder: Folder | None) -> bool:
-    return folder is not None and folder.name == decathlon.TEST
+    return folder is not None and folder.name == raw_folders.TEST
 
 
 def _images(folder: Folder | None, described: Description) -> Images:
@@ -73,9 +73,9 @@ def _found(folder: Folder, stem: str, described: Description) -> Mapping[str, Im
 
 def _listed_case(home: Path, described: Description, key: str, entry: object) -> Entry:
     """Return a case of a list: the path of its image, or a mapping with "image" and perhaps "label" to paths."""
-    files = {"image": entry} if isinstance(entry, str) else description.mapped(described, key, entry)
+    files = {"image": entry} if isinstance(entry, str) else dataset_json.mapped(described, key, entry)
     image, reference = (
-        None if files.get(what) is None else description.path_text(described, key, files[what])
+        None if files.get(what) is None else dataset_json.path_text(described, key, files[what])
         for what in ("image", "label")
     )
     if image is None:
@@ -88,12 +88,12 @@ def _listed_case(home: Path, described: Description, key: str, entry: object) ->
 
 def _case(name: str, home: Path, described: Description, image: str, reference: str | None) -> Case:
     try:
-        images = _volumes(description.named_file(home, image), described)
-        labels = description.named_file(home, reference) if reference else None
+        images = _volumes(dataset_json.named_file(home, image), described)
+        labels = dataset_json.named_file(home, reference) if reference else None
     except DataError as error:
         msg = f"Case {name}: {error}"
         raise DataError(msg) from error
-    return Case(name, images, described.labels, labels, decathlon.patient(name))
+    return Case(name, images, described.labels, labels, raw_folders.patient(name))
 
 
 def _volumes(path: Path, described: Description) -> Mapping[str, Image]:

@@ -10,15 +10,15 @@ from pydantic import Field
 from typing_extensions import override
 
 from ddmkit import Case, DataError, Dataset, Image, Survey
-from ddmkit_plugins.datasets import decathlon
-from ddmkit_plugins.datasets.description import FILE, Description, mapped, named_file, path_text, read
-from ddmkit_plugins.datasets.searching import shown
+from ddmkit.rules import shown
+from ddmkit_plugins.datasets import raw_folders
+from ddmkit_plugins.datasets.dataset_json import FILE, Description, mapped, named_file, path_text, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ddmkit_plugins.datasets.decathlon import Entry, Folders, Images
-    from ddmkit_plugins.datasets.searching import Folder
+    from ddmkit.searching import Folder
+    from ddmkit_plugins.datasets.raw_folders import Entry, Folders, Images
 
 _ENDINGS = (".nii.gz", ".nii")
 
@@ -40,17 +40,17 @@ class NnUnet(Dataset):
 
     @override
     def recognises(self, root: Path) -> bool:
-        return decathlon.layout(root) == "nnunet"
+        return raw_folders.layout(root) == "nnunet"
 
     @override
     def survey(self, root: Path) -> Survey:
-        folders = decathlon.locate(root)
+        folders = raw_folders.locate(root)
         if folders.empty:
             return Survey([])
         elsewhere = ", or name another with --dataset nnunet -o dataset.description=PATH"
         described = read(self.description or folders.home / FILE, elsewhere)
         _check_ending(described)
-        found = decathlon.survey(folders, _entries(folders, described))
+        found = raw_folders.survey(folders, _entries(folders, described))
         _check_ignored(described, found)
         return found
 
@@ -80,8 +80,8 @@ def _entries(folders: Folders, described: Description) -> Iterator[Entry]:
         cases = mapped(described, "dataset", described.content["dataset"])
         yield from (_mapped_case(name, folders.home, described, files) for name, files in cases.items())
     else:
-        yield from decathlon.training(folders, described.labels, _images(folders.training, described))
-    yield from decathlon.test(described.labels, _images(folders.test, described))
+        yield from raw_folders.training(folders, described.labels, _images(folders.training, described))
+    yield from raw_folders.test(described.labels, _images(folders.test, described))
 
 
 def _images(folder: Folder | None, described: Description) -> Images:
@@ -90,7 +90,7 @@ def _images(folder: Folder | None, described: Description) -> Images:
         return {}
     cases: dict[str, list[str]] = {}
     for stem in folder.stems:
-        match = decathlon.CHANNEL_FILE.fullmatch(stem)
+        match = raw_folders.CHANNEL_FILE.fullmatch(stem)
         cases.setdefault(match[1] if match else stem, []).append(stem)
     return {name: partial(_channels, folder, name, stems, described) for name, stems in cases.items()}
 
@@ -139,7 +139,7 @@ def _case(name: str, home: Path, described: Description, files: Mapping[str, obj
         msg = f"Case {name}: {error}"
         raise DataError(msg) from error
     return Case(
-        name, dict(zip(described.channels, paths, strict=True)), described.labels, labels, decathlon.patient(name)
+        name, dict(zip(described.channels, paths, strict=True)), described.labels, labels, raw_folders.patient(name)
     )
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from ddmkit import Case, DataError, Dataset, Image, Survey
+from ddmkit.searching import glance, survey
 from ddmkit_plugins.datasets.brats import LABELS
-from ddmkit_plugins.datasets.searching import glance, survey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ddmkit_plugins.datasets.searching import Folder
+    from ddmkit.searching import Folder
 
 _CONTRASTS = ("t1", "t1ce", "t2", "flair")
 _FILE = re.compile(rf"(?P<subject>.+)_(?P<part>{'|'.join(_CONTRASTS)}|seg)_\d+_w")

@@ -32,7 +32,7 @@ class Brats(Masks):
     """
 
     name: ClassVar[str] = "brats"
-    contrasts: Names = Field(
+    images: Names = Field(
         default=("t1", "t1ce", "t2", "flair"), description="Images of a case that the network is given, in order."
     )
     output: Literal["whole", "regions", "classes"] = Field(

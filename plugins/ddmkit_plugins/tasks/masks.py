@@ -41,7 +41,7 @@ Names: TypeAlias = Annotated[
 class Masks(Task):
     """Each channel of x_0 is the mask of some classes; a subclass says of which."""
 
-    contrasts: Names
+    images: Names
     background: float = Field(default=0.0, ge=-1, le=1, description="Value of x_0 outside a mask, -1 to 1.")
     foreground: float = Field(
         default=1.0, ge=-1, le=1, description="Value of x_0 inside a mask, above background and up to 1."
@@ -77,7 +77,7 @@ class Masks(Task):
     @property
     @override
     def modalities(self) -> tuple[str, ...]:
-        return self.contrasts
+        return self.images
 
     @override
     def x0(self, example: Example) -> Tensor:
@@ -90,12 +90,8 @@ class Masks(Task):
         inside = torch.stack([_inside(example.labels, example.classes, members) for members in self.masks.values()])
         return torch.where(inside, self.foreground, self.background)
 
+    @override
     def check_classes(self, classes: tuple[str, ...]) -> None:
-        """Check that labels with these classes tell where every mask is.
-
-        Raises:
-            DataError: they do not.
-        """
         from ddmkit.scoring import told
 
         clear = told({**self.regions, **self.masks}, classes)

@@ -15,7 +15,7 @@ class SegmentationTask(Masks):
     """Find the classes that are named, in the images that are named: x_0 is a mask for each class."""
 
     name: ClassVar[str] = "segmentation"
-    contrasts: Names = Field(
+    images: Names = Field(
         default=("image",), description="Images of a case that the network is given, in order, by the data's names."
     )
     classes: Names = Field(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ddmkit import Component, ConfigurationError, DataError, Example, Registry, Survey, Task, hookimpl
-from ddmkit.run.cases import find_cases
-from ddmkit.run.plan import count_parameters, labelled_cases, make_plan
+from ddmkit.run.cases import find_cases, labelled_cases
+from ddmkit.run.plan import count_parameters, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,12 +55,14 @@ class Core(Task):
         return ("core",)
 
     @override
-    def x0(self, example: Example) -> Tensor:
-        assert example.labels is not None
-        if "core" not in example.classes:
-            msg = f"The labels mean {', '.join(example.classes)}, none of which is the core."
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        if "core" not in classes:
+            msg = f"the labels mean {', '.join(classes)}, none of which is the core."
             raise DataError(msg)
-        return (example.labels == example.classes.index("core"))[None].float()
+
+    @override
+    def x0(self, example: Example) -> Tensor:
+        raise NotImplementedError
 
     @override
     def condition(self, example: Example) -> Tensor:
@@ -123,7 +125,6 @@ def test_a_plan_says_what_will_be_done(configured: Configured, write_cases: Writ
     assert {split: len(cases) for split, cases in plan.splits.items()} == {"train": 4, "validation": 1, "test": 0}
     assert (plan.data, plan.unlabelled, plan.left_out, plan.shapes) == (root, 0, {}, {(10, 12, 9): 5})
     assert (plan.frame, plan.window, plan.factor) == ((16, 16, 16), (6, 5, 4), 1)
-    assert (plan.in_channels, plan.out_channels) == (4, 1)
     # A convolution of 3x3x3 from 4 to 3 channels, a line from 1 to 3, a convolution of 1x1x1 to 1; each with its bias.
     assert plan.parameters == (27 * 4 * 3 + 3) + (3 + 3) + (3 + 1)
 
@@ -211,7 +212,7 @@ def test_no_reference_at_all_says_so(configured: Configured, write_cases: WriteC
     root = write_cases(tmp_path, count=2)
     for path in root.glob("*/*_seg.nii.gz"):
         path.unlink()
-    with pytest.raises(DataError, match=r"None of the 2 cases under .* has a reference to learn from"):
+    with pytest.raises(DataError, match=r"None of the 2 cases under .* has a reference, which training"):
         labelled_cases(find_cases(configured().dataset, root)[0], root)
 
 
@@ -284,9 +285,11 @@ def test_labels_that_do_not_mean_what_the_task_asks_fail_before_a_voxel_is_read(
     configured: Configured, write_cases: WriteCases, tmp_path: Path, found_as: Callable[..., None]
 ) -> None:
     root, configuration = write_cases(tmp_path), configured("task.name=core")
-    assert make_plan(configuration, root).in_channels == 1 + 1 + 1  # an image, the height, x_t
+    assert make_plan(configuration, root).parameters > 0
     found_as(lambda case: case._replace(labels={1: "whole"}) if case.name == name_of(4) else case)
-    with pytest.raises(DataError, match=r"^The labels mean background, whole, none of which is the core\.$"):
+    with pytest.raises(
+        DataError, match=rf"^Case {name_of(4)}: the labels mean background, whole, none of which is the core\.$"
+    ):
         make_plan(configuration, root)
 
 

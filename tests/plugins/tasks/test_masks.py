@@ -39,7 +39,7 @@ def line(*indices: int) -> Tensor:
 @pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 1.0), (-0.25, 0.75)])
 @pytest.mark.parametrize(
     "task",
-    [Brats(), Brats(output="regions"), *EXCLUSIVE, SegmentationTask(contrasts=("t1", "ct"))],
+    [Brats(), Brats(output="regions"), *EXCLUSIVE, SegmentationTask(images=("t1", "ct"))],
     ids=lambda task: ",".join(task.answers),
 )
 def test_a_task_keeps_its_promises_whatever_its_masks_stand_for(task: Masks, values: tuple[float, float]) -> None:
@@ -61,7 +61,7 @@ def test_estimates_are_clipped_as_in_the_paper(task: type[Task]) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_contrasts_are_what_is_read_and_shown_to_the_network(task: Kind) -> None:
-    chosen = task(contrasts=("flair", "t1"))
+    chosen = task(images=("flair", "t1"))
     assert chosen.modalities == ("flair", "t1")
     assert chosen.condition_channels == 2
 
@@ -115,9 +115,9 @@ def test_an_example_without_reference_cannot_be_learned_from(task: type[Task]) -
         ({"background": 1.0}, "raise foreground or lower background"),
         ({"background": 0.5, "foreground": 0.4}, "raise foreground or lower background"),
         ({"foreground": 2}, "less than or equal to 1"),
-        ({"contrasts": []}, "at least 1 item"),
-        ({"contrasts": [""]}, "at least 1 character"),
-        ({"contrasts": ["t1", "t2", "t1"]}, r"task.contrasts=\['t1', 't2', 't1'\]: 't1' stands there twice; name it"),
+        ({"images": []}, "at least 1 item"),
+        ({"images": [""]}, "at least 1 character"),
+        ({"images": ["t1", "t2", "t1"]}, r"task.images=\['t1', 't2', 't1'\]: 't1' stands there twice; name it"),
     ],
 )
 @pytest.mark.parametrize("task", TASKS)
@@ -130,4 +130,4 @@ def test_settings_that_make_no_sense_are_refused(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_single_contrast_needs_no_brackets(task: type[Task]) -> None:
-    assert make(task, "task", {"contrasts": "ct"}).modalities == ("ct",)
+    assert make(task, "task", {"images": "ct"}).modalities == ("ct",)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddmkit_plugins.datasets import decathlon
+from ddmkit_plugins.datasets import raw_folders
 from ddmkit_plugins.datasets.msd import Decathlon
 from ddmkit_plugins.datasets.nnunet import NnUnet
 
@@ -79,14 +79,14 @@ def test_a_folder_of_a_data_set_is_of_its_layout(tmp_path: Path, images: list[st
 def test_a_folder_of_something_else_beside_a_description_is_nobodys(tmp_path: Path, says: object) -> None:
     lay(tmp_path, {"brats/case": ["case_t1.nii.gz"], "answers": ["a_seg.nii.gz", "a_mean.nii.gz"]}, says)
     for folder in ("brats", "brats/case", "answers"):
-        assert decathlon.layout(tmp_path / folder) is None
+        assert raw_folders.layout(tmp_path / folder) is None
 
 
 @pytest.mark.parametrize("name", ["missing", "file", "loop", "x" * 300])
 def test_a_look_at_what_is_no_folder_raises_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    assert decathlon.layout(tmp_path / name) is None
+    assert raw_folders.layout(tmp_path / name) is None
 
 
 class Entry:
@@ -109,4 +109,4 @@ def test_a_look_at_a_folder_without_end_ends(tmp_path: Path, monkeypatch: pytest
     root = lay(tmp_path, {"imagesTr": []})
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: endless() if Path(path).name == "imagesTr" else real(path))
-    assert decathlon.layout(root) == "nnunet"
+    assert raw_folders.layout(root) == "nnunet"

@@ -17,12 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmkit import DataError, Survey
+from ddmkit.dataset import Survey
+from ddmkit.errors import DataError
+from ddmkit.rules import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ddmkit import Case
+    from ddmkit.dataset import Case
 
 _ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
 _OF_THE_SYSTEM = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN", "__MACOSX"})
@@ -60,7 +62,7 @@ class Folder(NamedTuple):
         named = self.stems.get(stem, ())
         # A folder of an image's name matters only where the image is missing.
         files = [name for name in named if self.strange.get(name) != _FOLDER] or named
-        voxels = {name: _voxels_of(name) for name in files if name.lower().endswith(".hdr")}
+        voxels = {name: _voxels_of(name, named) for name in files if name.lower().endswith(".hdr")}
         images = [name for name in files if name not in voxels.values()]
         if len(images) > 1:
             msg = f"The folder {self.path} holds both {images[0]} and {images[1]}: delete or move one of them."
@@ -87,11 +89,6 @@ def image_stem(name: str) -> str:
     """Return a file's name without the ending of a NIfTI image in any case, or "" if it is not named like one."""
     small = name.lower()
     return next((name[: -len(ending)] for ending in _ENDINGS if small.endswith(ending)), "")
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as it can be printed: bytes that are not UTF-8 become \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def survey(root: Path, names: Callable[[Folder], Iterable[str]], case: Callable[[Folder, str], Case]) -> Survey:
@@ -221,10 +218,13 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _voxels_of(header: str) -> str:
-    """Return the name of the voxels that belong to a header; nibabel looks for them in the same case."""
+def _voxels_of(header: str, beside: Iterable[str]) -> str:
+    """Return the name of the voxels that belong to a header, of those beside it whatever its case."""
     stem, ending = os.path.splitext(header)  # noqa: PTH122 - a name, not a path
-    return stem + (".IMG" if ending.isupper() else ".img")
+    usual = stem + (".IMG" if ending.isupper() else ".img")
+    return min(
+        (name for name in beside if name.lower().endswith(".img")), key=lambda name: name != usual, default=usual
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from ddmkit import Case, DataError, Image, Survey
-from ddmkit_plugins.datasets import description
-from ddmkit_plugins.datasets.searching import Folder, glance, shown, walk
+from ddmkit.rules import shown
+from ddmkit.searching import Folder, glance, walk
+from ddmkit_plugins.datasets import dataset_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,7 +46,7 @@ class Folders(NamedTuple):
     def empty(self) -> bool:
         """Whether there is neither an image nor a description of any."""
         images = any(folder.stems or folder.wrong for folder in self.listed)
-        return not images and not (self.entire and os.path.lexists(self.home / description.FILE))
+        return not images and not (self.entire and os.path.lexists(self.home / dataset_json.FILE))
 
     @property
     def listed(self) -> list[Folder]:
@@ -114,7 +115,7 @@ def _locate(root: Path, look: Callable[[Path], Folder]) -> Folders:
     if parts:
         return Folders(root, parts.get(TRAINING), parts.get(LABELS), parts.get(TEST), entire=True)
     above = Path(os.path.abspath(root)).parent  # noqa: PTH100 - resolve() would follow the link that a folder may be
-    home = root if os.path.lexists(root / description.FILE) else above
+    home = root if os.path.lexists(root / dataset_json.FILE) else above
     if here.name == TRAINING:
         references = home / LABELS
         return Folders(home, training=here, labels=look(references) if _is_folder(references) else None)
@@ -162,7 +163,7 @@ def _layout(root: Path, folders: Folders) -> Literal["msd", "nnunet"] | None:
 
 def _content(home: Path) -> Mapping[str, object]:
     try:
-        return description.content(home / description.FILE)
+        return dataset_json.content(home / dataset_json.FILE)
     except DataError:
         return {}
 

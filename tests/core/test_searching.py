@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ddmkit import Case, DataError
-from ddmkit_plugins.datasets.searching import Folder, glance, image_stem, shown, survey, walk
+from ddmkit.rules import shown
+from ddmkit.searching import Folder, glance, image_stem, survey, walk
 
 BROKEN = os.fsdecode(b"caf\xe9")
 """A name in Latin-1, as old archives have them."""

@@ -17,7 +17,8 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from ddmkit import DataError
-from ddmkit_plugins.datasets.searching import image_stem, shown
+from ddmkit.rules import shown
+from ddmkit.searching import image_stem
 from ddmkit_plugins.datasets.vocabulary import modality, region, tissues
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddmkit import DataError
-from ddmkit_plugins.datasets.description import FILE, Description, content, listed, named_file, read
+from ddmkit_plugins.datasets.dataset_json import FILE, Description, content, listed, named_file, read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,145 @@
+"""Answers on disk: which cases are asked about, the files that answer them, and what is written down about both."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ddmkit.errors import ConfigurationError, DataError
+from ddmkit.labels import numbers_for
+from ddmkit.run.cases import refuse_or_skip, usable_cases
+from ddmkit.store import Store
+from ddmkit.volume import write_like
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from ddmkit.configuration import Configuration
+    from ddmkit.dataset import Case, Dataset
+    from ddmkit.sampling import Answer
+    from ddmkit.stored_case import StoredCase
+    from ddmkit.task import Task
+
+RECORD = "sample.json"
+"""What a sampling writes down beside its answers."""
+_FEW = 5
+"""Cases that a sentence names, at most."""
+
+
+class Asked(NamedTuple):
+    """Cases that are asked for by name."""
+
+    names: Sequence[str]
+    by: str
+    """What asked for them, such as "--cases"."""
+
+
+class Answered(NamedTuple):
+    """What is written down about the answer to one case."""
+
+    seconds: float
+    voxels: int
+    """That are no background."""
+    split: str | None
+    """Which part of the run the case was in, if any."""
+    answers: Mapping[str, str]
+    """What each number in the answer means; JSON has no numbers for keys."""
+
+
+def open_asked(  # noqa: PLR0913 - each says another part of which cases
+    configuration: Configuration,
+    layout: Dataset,
+    source: Path,
+    asked: Asked | None,
+    progress: Callable[[int, int], None],
+    *,
+    skip_bad: bool,
+) -> list[StoredCase]:
+    """Find and normalise cases before the first is answered, so that a bad one is known before hours of work.
+
+    Args:
+        configuration: of the run that answers.
+        layout: of the folder of the cases.
+        source: that folder.
+        asked: which ones; None: all.
+        progress: called with (cases read, cases there are).
+        skip_bad: whether to go on without the cases that cannot be used.
+
+    Raises:
+        ConfigurationError: a case that is asked for is not there.
+        DataError: some cannot be used and may not be skipped, or all cannot.
+    """
+    found = usable_cases(layout, source, configuration.task.modalities, references=False)
+    there = {case.name: case for case in found.cases}
+    names = sorted(there.keys() | found.wrong.keys())
+    if asked is not None:
+        _refuse_strangers(asked, names, source)
+        names = sorted(set(asked.names))
+    bad = {name: found.wrong[name] for name in names if name in found.wrong}
+    refuse_or_skip(bad, len(names), source, skip_bad=skip_bad)
+    chosen = [there[name] for name in names if name in there]
+    opened = Store(configuration, references=False).open_all(chosen, progress)
+    refuse_or_skip(opened.wrong, len(chosen), source, skip_bad=skip_bad)
+    return opened.cases
+
+
+def _refuse_strangers(asked: Asked, names: Sequence[str], source: Path) -> None:
+    for name in asked.names:
+        if name not in names:
+            msg = f"{asked.by} names {name!r}, which is not under {source}; the first there are {few(names)}."
+            raise ConfigurationError(msg)
+
+
+def write_answer(folder: Path, case: Case, answer: Answer, task: Task) -> dict[int, str]:
+    """Write CASE_seg, CASE_mean and CASE_var on the case's own grid, the first in its layout's own numbers.
+
+    Returns:
+        What each number in CASE_seg means.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    numbers = numbers_for(task.answers, case.labels)
+    like = case.images[task.modalities[0]].path
+    of_class = {name: number for number, name in numbers.items()}
+    of_index = np.array([0, *(of_class[name] for name in task.answers)])
+    labels = of_index.astype(np.min_scalar_type(of_index.max()))[answer.labels]
+    write_like(folder / f"{case.name}_seg.nii.gz", labels, like)
+    for what, arrays in (("mean", answer.mean), ("var", answer.variance)):
+        for channel, array in zip(task.x0_channels, arrays, strict=True):
+            ending = what if len(task.x0_channels) == 1 else f"{what}_{channel}"
+            write_like(folder / f"{case.name}_{ending}.nii.gz", array, like)
+    return numbers
+
+
+def read_answered(folder: Path) -> dict[str, Answered]:
+    """Read what a sampling wrote down about its answers, by case; nothing where another program made them.
+
+    Raises:
+        DataError: the record is there and cannot be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        cases: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return {name: _answered(facts) for name, facts in cases.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = (
+            f"Cannot read {path} ({error!r}), which says what the answers' numbers mean: remove it to read them as the "
+            "references', or say it with --labels."
+        )
+        raise DataError(msg) from error
+
+
+def _answered(facts: Mapping[str, Any]) -> Answered:
+    answers = {str(int(number)): str(name) for number, name in facts["answers"].items()}
+    return Answered(float(facts["seconds"]), int(facts["voxels"]), facts["split"], answers)
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names of many, for a sentence."""
+    return ", ".join(names[:_FEW]) + (", …" if len(names) > _FEW else "")
