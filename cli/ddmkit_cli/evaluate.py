@@ -43,33 +43,44 @@ def evaluate(
     option: Annotated[
         list[str] | None, typer.Option("-o", metavar="DATASET.FIELD=VALUE", help="Settings of the layout. Repeatable.")
     ] = None,
+    *,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be scored.")] = False,
 ) -> None:
     """Score answers against references: Dice and HD95 per case and region.
 
     HD95 is in mm, with the spacing of the files, both directions pooled. An empty answer to a case with something to
     find scores Dice 0 and the volume's diagonal, and is counted as missed.
     """
-    from ddmkit import Registry, Task
+    from ddmkit import DataError, Registry, Task
     from ddmkit.assembly import component
     from ddmkit.files import write_text
-    from ddmkit.run.cases import find_cases, labelled_cases
+    from ddmkit.run.cases import find_cases
     from ddmkit.run.evaluation import Meanings, match, score_pair
     from ddmkit.scoring import DEFINITION, summarise
 
     registry = Registry()
     layout = layout_of(registry, reference, dataset, option or [])
     asked = component(registry, Task, task)
-    found, wrong = find_cases(layout, reference)
-    cases = labelled_cases(found, reference) if found else []
-    pairs = match(predictions, {case.name: case for case in cases}, wrong, reference)
+    cases, wrong = find_cases(layout, reference)
+    named = {case.name: case for case in cases}
+    pairs, unlabelled = match(predictions, named, wrong, reference, skip_bad=skip_bad)
     meanings = Meanings.of(registry, predictions, None if labels is None else _meaning(registry, labels))
-    _note_missing(cases, pairs)
+    _note_missing(cases, pairs, unlabelled)
+    _note_ignored(asked, [meanings.labels(pair.case) for pair in pairs] + [pair.case.labels for pair in pairs])
     _note_trained(meanings.answered, pairs)
     scores: list[Score] = []
     with bars() as progress:
         for number, pair in enumerate(pairs, start=1):
-            scores += score_pair(pair, meanings.labels(pair.case), asked)
+            try:
+                scores += score_pair(pair, meanings.labels(pair.case), asked)
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                say(f"warning: left out {pair.case.name}: {error}")
             progress("cases scored", number, len(pairs))
+    if not scores:
+        msg = f"No prediction under {predictions} could be scored; without --skip-bad it is said why."
+        raise DataError(msg)
     _note_untold(asked, scores)
     summary = summarise(scores)
     out.print(score_table(f"{predictions} against {reference}", scores, summary))
@@ -82,30 +93,47 @@ def evaluate(
 def _meaning(registry: Registry, labels: str) -> Mapping[int, str]:
     """Read what --labels says: the name of a layout whose numbers always mean the same, or the numbers themselves."""
     from ddmkit import ConfigurationError, Dataset
+    from ddmkit_plugins.datasets.vocabulary import tissue
 
     if "=" in labels:
         pairs = [pair.partition("=") for pair in labels.split(",")]
         if all(number.strip().isdecimal() and name.strip() for number, _, name in pairs):
-            return {int(number): name.strip() for number, _, name in pairs if int(number)}
+            numbers = {int(number): tissue(name) for number, _, name in pairs}
+            if len(numbers) == len(pairs):
+                return {number: name for number, name in numbers.items() if number}
     elif (known := registry.get(Dataset, labels).labels) is not None:
         return known
     fixed = ", ".join(name for name in registry.names(Dataset) if registry.get(Dataset, name).labels)
-    msg = f"--labels {labels} says no meanings: give one of {fixed}, or numbers such as 1=necrotic,2=edema,4=enhancing."
+    msg = (
+        f"--labels {labels} says no meanings: give one of {fixed}, or numbers, each once, such as "
+        "1=necrotic,2=edema,4=enhancing."
+    )
     raise ConfigurationError(msg)
 
 
-def _note_missing(cases: Sequence[Case], pairs: Sequence[Pair]) -> None:
-    from ddmkit.run.answers import few
+def _note_missing(cases: Sequence[Case], pairs: Sequence[Pair], unlabelled: Sequence[str]) -> None:
+    from ddmkit.run.cases import few
 
     scored = {pair.case.name for pair in pairs}
-    missing = [case.name for case in cases if case.name not in scored]
+    labelled = [case.name for case in cases if case.reference is not None]
+    missing = [name for name in labelled if name not in scored]
     if missing:
-        say(f"{len(missing)} of {len(cases)} references have no prediction: {few(missing)}.")
+        say(f"{len(missing)} of {len(labelled)} references have no prediction: {few(missing)}.")
+    if unlabelled:
+        say(f"{len(unlabelled)} predictions have no reference and are not scored: {few(unlabelled)}.")
+
+
+def _note_ignored(task: Task, meanings: Sequence[Mapping[int, str]]) -> None:
+    from ddmkit.run.evaluation import unscored_classes
+
+    ignored = sorted({name for labels in meanings for name in unscored_classes(labels, task)})
+    if ignored:
+        say(f"Counted as background, since the task {task.name!r} scores no region of it: {', '.join(ignored)}.")
 
 
 def _note_trained(answered: Mapping[str, Answered], pairs: Sequence[Pair]) -> None:
     """Warn of scores that say nothing about new cases."""
-    from ddmkit.run.answers import few
+    from ddmkit.run.cases import few
 
     names = [pair.case.name for pair in pairs]
     trained = [name for name in names if name in answered and answered[name].split == "train"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from enum import StrEnum
 from functools import partial
@@ -67,8 +66,7 @@ def sample(
     the numbers mean.
     """
     from ddmkit import Registry
-    from ddmkit.files import write_text
-    from ddmkit.run.answers import RECORD, Answered, open_asked, write_answer
+    from ddmkit.run.answers import Answered, go_on_with, open_asked, write_answer, write_answered
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
     from ddmkit.sampling import Model, answer_case
@@ -84,26 +82,25 @@ def sample(
     asked = _asked(folder, splits, cases, split)
     weights = _weights(folder, checkpoint)
     model = Model(configuration, open_session(configuration, weights))
-    record = _record(configuration, run, weights, seed)
+    made_by = _made_by(configuration, run, weights, seed)
+    answered = go_on_with(out_folder, made_by)
     with bars() as progress:
         for case in open_asked(
-            configuration, layout, source, asked, partial(progress, "cases read"), skip_bad=skip_bad
+            configuration, layout, source, asked, out_folder, partial(progress, "cases read"), skip_bad=skip_bad
         ):
             started = time.perf_counter()
             answer = answer_case(
                 model, case, ensemble=configuration.sampling.ensemble, seed=seed, progress=partial(progress, case.name)
             )
             numbers = write_answer(out_folder, case.case, answer, configuration.task)
-            answered = Answered(
+            answered[case.name] = Answered(
                 seconds=round(time.perf_counter() - started, 2),
                 voxels=int((answer.labels > 0).sum()),
                 split=splits.get(case.name),
                 answers={str(number): name for number, name in numbers.items()},
             )
-            record["cases"][case.name] = answered._asdict()
-            record["peak_memory"] = model.session.peak_memory()
-            write_text(out_folder / RECORD, json.dumps(record, indent=2) + "\n")
-            result(f"{case.name}: {answered.voxels} voxels, {answered.seconds:.1f} s")
+            write_answered(out_folder, made_by, model.session.peak_memory(), answered)
+            result(f"{case.name}: {answered[case.name].voxels} voxels, {answered[case.name].seconds:.1f} s")
     propose("evaluate", out_folder, "--reference", source)
 
 
@@ -171,14 +168,13 @@ def _of_split(folder: RunFolder, splits: dict[str, str], split: Split) -> list[s
     return names
 
 
-def _record(configuration: Configuration, run: Path, weights: Path, seed: int) -> dict[str, Any]:
+def _made_by(configuration: Configuration, run: Path, weights: Path, seed: int) -> dict[str, Any]:
+    """Return what all answers of a folder share."""
     return {
-        "run": str(run),
+        "run": str(run.resolve()),
         "checkpoint": weights.name,
         "seed": seed,
         "ensemble": configuration.sampling.ensemble,
         "sampler": configuration.sampler.tree(),
         "task": configuration.task.tree(),
-        "peak_memory": 0,
-        "cases": {},
     }

@@ -8,13 +8,13 @@ import json
 import logging
 from contextlib import contextmanager
 from glob import escape
-from itertools import product
+from itertools import count, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import hdf5plugin
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ddmkit.errors import DataError, StorageError
 from ddmkit.files import whole_file
@@ -28,6 +28,7 @@ from ddmkit.window import Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
+    from threading import Event
 
     from numpy.typing import NDArray
 
@@ -43,6 +44,12 @@ _CHUNK = 32
 """Side of a chunk in voxels."""
 _LOCK_DIGITS = 2
 """Last digits of a key that name its lock: 256 small files, however many cases a store holds."""
+
+
+_PATIENCE = 0.5
+"""Seconds between two looks whether waiting for a lock still makes sense."""
+_SILENT = 20
+"""Looks before it is said what is waited for."""
 
 
 class Recipe(NamedTuple):
@@ -191,8 +198,12 @@ def build(case: Case, recipe: Recipe, path: Path) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Generator[None]:
+def alone(path: Path, stopped: Event | None = None) -> Generator[None]:
     """Hold the lock under which a store's file is made; a process that dies lets go of it.
+
+    Args:
+        path: the file.
+        stopped: once it is set, nobody waits any longer.
 
     Raises:
         StorageError: the store's folder cannot be written, or cannot hold locks.
@@ -201,7 +212,7 @@ def alone(path: Path) -> Generator[None]:
     lock = FileLock(folder / f"{path.stem[-_LOCK_DIGITS:]}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _wait_for(lock, path, stopped)
     except (OSError, NotImplementedError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         msg = f"Cannot lock {path}: {reason}. Set DDMKIT_CACHE to a folder on a local disk that you may write to."
@@ -210,3 +221,16 @@ def alone(path: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def _wait_for(lock: FileLock, path: Path, stopped: Event | None) -> None:
+    for waited in count():
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            if stopped is not None and stopped.is_set():
+                raise
+            if waited == _SILENT:
+                _log.warning("Waiting for another process that is making %s.", path)
+        else:
+            return

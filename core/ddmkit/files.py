@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+_END = 100
+"""Bytes of a name that its temporary one keeps."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Generator[Path]:
@@ -23,7 +26,7 @@ def whole_file(path: Path) -> Generator[Path]:
     Raises:
         StorageError: the disk is full or does not let us write.
     """
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         with _storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,7 @@ def whole_folder(path: Path) -> Generator[Path]:
     Raises:
         StorageError: the disk is full or does not let us write.
     """
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         with _storage_errors(path):
             shutil.rmtree(temporary, ignore_errors=True)
@@ -58,6 +61,11 @@ def whole_folder(path: Path) -> Generator[Path]:
             _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return a temporary name of this process beside a path, which keeps the end of a name too long for more."""
+    return path.with_name(f".{os.getpid()}-{os.fsdecode(os.fsencode(path.name)[-_END:])}")
 
 
 def write_text(path: Path, text: str) -> None:

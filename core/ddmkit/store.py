@@ -7,6 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmkit.building import Recipe, alone, build, key
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _MOST_THREADS = 16
 """Each holds a case in memory while it is read: about 0.3 GB at 240×240×155 voxels."""
+_NAME = 60
+"""Bytes of a case's name in that of its file, which may not become too long."""
 
 
 def cache_folder() -> Path:
@@ -76,9 +79,10 @@ class Store:
             StorageError: the store's files cannot be written.
         """
         opened: dict[str, tuple[StoredCase, bool]] = {}
+        stopped = Event()
         wrong: dict[str, str] = {}
         with ThreadPoolExecutor(min(_cores(), _MOST_THREADS), thread_name_prefix="ddmkit-store") as pool:
-            waiting = {pool.submit(self._open, case): case.name for case in cases}
+            waiting = {pool.submit(self._open, case, stopped): case.name for case in cases}
             try:
                 for done, future in enumerate(as_completed(waiting), start=1):
                     try:
@@ -87,6 +91,7 @@ class Store:
                         wrong[waiting[future]] = str(error)
                     progress(done, len(cases))
             except BaseException:
+                stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
         there = [opened[case.name] for case in cases if case.name in opened]
@@ -102,7 +107,7 @@ class Store:
         """
         return self._open(case)[0]
 
-    def _open(self, case: Case) -> tuple[StoredCase, bool]:
+    def _open(self, case: Case, stopped: Event | None = None) -> tuple[StoredCase, bool]:
         if case.reference is not None and not self._references:
             with suppress(DataError):  # a run may have made it with its reference, which does no harm
                 if (stored := self._describe(case, self._path(case))) is not None:
@@ -112,7 +117,7 @@ class Store:
         stored = self._describe(case, path)
         if stored is not None:
             return stored, False
-        with alone(path):
+        with alone(path, stopped):
             stored = self._describe(case, path)  # another process may have made it while we waited
             built = stored is None
             if stored is None:
@@ -130,7 +135,8 @@ class Store:
         return StoredCase(case, self._recipe, path, facts, self._configuration.region_of(facts.brain))
 
     def _path(self, case: Case) -> Path:
-        return self._folder / f"{case.name}-{key(case, self._recipe)}.h5"
+        beginning = case.name.encode()[:_NAME].decode(errors="ignore")  # for people; the key tells cases apart
+        return self._folder / f"{beginning}-{key(case, self._recipe)}.h5"
 
 
 def _cores() -> int:

@@ -107,17 +107,18 @@ def case_header(case: Case, modalities: Sequence[str], warn: Warn = _log.warning
 
     Args:
         case: its files; the reference is looked at if there is one.
-        modalities: which images, one at least.
+        modalities: which images; one at least, or none of a case that is but a reference.
         warn: is told what is odd and can be read all the same.
 
     Raises:
         DataError: the files break a rule of `ddmkit.rules`.
     """
     images = [image_of(case, modality) for modality in modalities]
-    first = images[0].path
+    files = images if case.reference is None else [*images, Image(case.reference)]
+    first = files[0].path
     expected = read_header(first, warn)
     known = {first: expected}
-    for path, volume in images if case.reference is None else [*images, Image(case.reference)]:
+    for path, volume in files:
         if path not in known:
             known[path] = read_header(path, warn)
             check_same_grid(case, first, expected, path, known[path], warn)
@@ -233,7 +234,8 @@ def read_volume(case: Case, modalities: Sequence[str], warn: Warn = _log.warning
     if case.reference is None:
         return Volume(images, None, case.classes, header.affine)
     labels = read_labels(case.reference, case.labels, warn)
-    check_labels_inside(case.reference, labels, inside, warn)
+    if modalities:
+        check_labels_inside(case.reference, labels, inside, warn)
     return Volume(images, labels, case.classes, header.affine)
 
 

@@ -61,6 +61,20 @@ def test_every_layout_is_checked(ddmkit: Run, tmp_path: Path) -> None:
         assert found == dict(zip(CLASSES[1:], zip(chosen.numbers, voxels[1:], strict=True), strict=True))
 
 
+def test_a_folder_of_references_alone_is_checked_and_two_layouts_in_one_folder_are_told(
+    ddmkit: Run, tmp_path: Path
+) -> None:
+    write("nnunet", tmp_path / "nnunet")
+    checked = ddmkit("check", "nnunet/labelsTr")
+    assert checked.returncode == 0, checked.stderr
+    assert "2 necrotic" in checked.stdout
+    write("brats", tmp_path / "mixed")
+    write("brats2023", tmp_path / "mixed")
+    refused(ddmkit("check", "mixed"), 1, "--dataset brats or --dataset brats2023")
+    told = ddmkit("check", "mixed", "--dataset", "brats")
+    assert "20 images under mixed belong to no case of the layout 'brats'" in " ".join(told.stderr.split())
+
+
 def test_an_answer_in_the_numbers_of_2020_is_scored_against_a_reference_in_those_of_2023(
     ddmkit: Run, tmp_path: Path
 ) -> None:
@@ -80,7 +94,14 @@ def test_an_answer_in_the_numbers_of_2020_is_scored_against_a_reference_in_those
     # Read as the reference's, 4 is the cavity left by a resection: nothing enhances.
     assert ddmkit("evaluate", "answers", "--reference", "data", "--json", "c.json").returncode == 0
     assert json.loads((tmp_path / "c.json").read_text())["summary"]["enhancing"]["missed"] == 1
-    refused(ddmkit("evaluate", "answers", "--reference", "data", "--labels", "nnunet"), 2, "--labels", "brats")
+    spelt = ddmkit("evaluate", "answers", "--reference", "data", "--labels", "1=NCR,2=Edema,4=ET", "--json", "d.json")
+    assert spelt.returncode == 0, spelt.stderr
+    assert json.loads((tmp_path / "d.json").read_text())["cases"] == one["cases"]
+    for labels in ("nnunet", "1=necrotic,1=edema", "necrotic"):
+        refused(ddmkit("evaluate", "answers", "--reference", "data", "--labels", labels), 2, labels)
+    strange = ddmkit("evaluate", "answers", "--reference", "data", "--labels", "1=necrotic,2=bone,4=enhancing")
+    assert "Counted as background" in strange.stderr
+    assert "bone" in strange.stderr
 
 
 def test_predictions_with_a_dataset_json_beside_them_are_read_by_what_it_says(ddmkit: Run, tmp_path: Path) -> None:

@@ -333,3 +333,26 @@ def test_what_killed_processes_left_is_completed_by_the_next_one(
         assert digest(completed.cases) == expected
         assert len(list(store.glob("*.h5"))) == 12
         assert not list(store.glob(".*"))
+
+
+def test_a_name_as_long_as_a_folders_may_be_is_stored(configured: Configured, tmp_path: Path) -> None:
+    case = small_case(tmp_path)._replace(name="ä" * 127)
+    stored = Store(configured()).open(case)
+    assert stored.name == case.name
+    assert images_of(stored).any()
+    assert Store(configured()).open(case).path == stored.path
+
+
+def test_who_is_stopped_while_another_process_holds_a_lock_does_not_wait_for_it(
+    configured: Configured, tmp_path: Path
+) -> None:
+    first, second = small_case(tmp_path / "a"), small_case(tmp_path / "b")._replace(name="b")
+    store = Store(configured())
+    path = store.open(second).path
+    path.unlink()
+
+    def stop(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with building.alone(path), pytest.raises(KeyboardInterrupt):
+        store.open_all([first, second], stop)

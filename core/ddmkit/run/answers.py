@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ddmkit.errors import ConfigurationError, DataError
+from ddmkit.files import write_text
 from ddmkit.labels import numbers_for
-from ddmkit.run.cases import refuse_or_skip, usable_cases
+from ddmkit.run.cases import few, refuse_or_skip, usable_cases
 from ddmkit.store import Store
 from ddmkit.volume import write_like
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 RECORD = "sample.json"
 """What a sampling writes down beside its answers."""
-_FEW = 5
-"""Cases that a sentence names, at most."""
 
 
 class Asked(NamedTuple):
@@ -49,11 +48,12 @@ class Answered(NamedTuple):
     """What each number in the answer means; JSON has no numbers for keys."""
 
 
-def open_asked(  # noqa: PLR0913 - each says another part of which cases
+def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which cases
     configuration: Configuration,
     layout: Dataset,
     source: Path,
     asked: Asked | None,
+    target: Path,
     progress: Callable[[int, int], None],
     *,
     skip_bad: bool,
@@ -65,14 +65,16 @@ def open_asked(  # noqa: PLR0913 - each says another part of which cases
         layout: of the folder of the cases.
         source: that folder.
         asked: which ones; None: all.
+        target: the folder that the answers will go to.
         progress: called with (cases read, cases there are).
         skip_bad: whether to go on without the cases that cannot be used.
 
     Raises:
-        ConfigurationError: a case that is asked for is not there.
+        ConfigurationError: a case that is asked for is not there, or answers would lie among the cases' own files.
         DataError: some cannot be used and may not be skipped, or all cannot.
     """
     found = usable_cases(layout, source, configuration.task.modalities, references=False)
+    _refuse_mixing(target, [*found.cases, *found.refused])
     there = {case.name: case for case in found.cases}
     names = sorted(there.keys() | found.wrong.keys())
     if asked is not None:
@@ -86,7 +88,21 @@ def open_asked(  # noqa: PLR0913 - each says another part of which cases
     return opened.cases
 
 
+def _refuse_mixing(target: Path, cases: Sequence[Case]) -> None:
+    """Make sure that no answer takes the place of a reference: in several layouts they are called the same."""
+    for case in cases:
+        files = [image.path for image in case.images.values()] + ([case.reference] if case.reference else [])
+        if target.resolve() in {file.parent.resolve() for file in files}:
+            msg = (
+                f"--out {target} holds files of the case {case.name}, which answers might replace: name another folder."
+            )
+            raise ConfigurationError(msg)
+
+
 def _refuse_strangers(asked: Asked, names: Sequence[str], source: Path) -> None:
+    if not asked.names:
+        msg = f"{asked.by} names no case; the first under {source} are {few(names)}."
+        raise ConfigurationError(msg)
     for name in asked.names:
         if name not in names:
             msg = f"{asked.by} names {name!r}, which is not under {source}; the first there are {few(names)}."
@@ -115,6 +131,44 @@ def write_answer(folder: Path, case: Case, answer: Answer, task: Task) -> dict[i
     return numbers
 
 
+def write_answered(folder: Path, made_by: Mapping[str, Any], memory: int, answered: Mapping[str, Answered]) -> None:
+    """Write down what was answered so far, and how.
+
+    Args:
+        folder: where the answers are.
+        made_by: what all of them share; plain values.
+        memory: peak use in bytes.
+        answered: by case.
+    """
+    cases = {name: facts._asdict() for name, facts in answered.items()}
+    write_text(folder / RECORD, json.dumps({**made_by, "peak_memory": memory, "cases": cases}, indent=2) + "\n")
+
+
+def go_on_with(folder: Path, made_by: Mapping[str, Any]) -> dict[str, Answered]:
+    """Return what is written down about answers that are there already, so that more can be added.
+
+    Args:
+        folder: where the answers go.
+        made_by: what makes them; plain values, as they are written.
+
+    Raises:
+        ConfigurationError: the folder's answers were made in another way.
+        DataError: its record cannot be read.
+    """
+    answered = read_answered(folder)
+    if not answered:
+        return {}
+    before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    for what, now in made_by.items():
+        if before.get(what) != json.loads(json.dumps(now)):
+            msg = (
+                f"{folder} holds answers that were sampled otherwise ({what} was {before.get(what)}, now {now}): name "
+                "another --out, or remove it."
+            )
+            raise ConfigurationError(msg)
+    return answered
+
+
 def read_answered(folder: Path) -> dict[str, Answered]:
     """Read what a sampling wrote down about its answers, by case; nothing where another program made them.
 
@@ -138,8 +192,3 @@ def read_answered(folder: Path) -> dict[str, Answered]:
 def _answered(facts: Mapping[str, Any]) -> Answered:
     answers = {str(int(number)): str(name) for number, name in facts["answers"].items()}
     return Answered(float(facts["seconds"]), int(facts["voxels"]), facts["split"], answers)
-
-
-def few(names: Sequence[str]) -> str:
-    """Return the first names of many, for a sentence."""
-    return ", ".join(names[:_FEW]) + (", …" if len(names) > _FEW else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,8 @@ import numpy as np
 
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.randomness import generator
+from ddmkit.rules import shown
+from ddmkit.searching import walk
 from ddmkit.volume import case_header
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NAMED = 3
+"""Reasons that a sentence gives, at most."""
+_FEW = 5
 """Cases that a sentence names, at most."""
 _OFFICIAL = 369
 """Cases of the training set of BraTS 2020."""
@@ -53,7 +58,31 @@ def find_cases(dataset: Dataset, data: Path) -> tuple[list[Case], dict[str, str]
     if not cases and not wrong:
         msg = f"No case of the dataset {dataset.name!r} lies under {data}: looked for {dataset.looked_for}."
         raise DataError(msg)
+    if not wrong:
+        _warn_of_strays(dataset, data, cases)
     return cases, dict(wrong)
+
+
+def _warn_of_strays(dataset: Dataset, data: Path, cases: Sequence[Case]) -> None:
+    """Say where images lie that no case has: data of two layouts in one folder would lose half of their cases."""
+    if not data.is_dir():
+        return
+    used = {os.path.realpath(image.path) for case in cases for image in case.images.values()}
+    used |= {os.path.realpath(case.reference) for case in cases if case.reference is not None}
+    strays = [
+        folder.path / names[0]
+        for folder in walk(data)
+        for names in folder.stems.values()
+        if used.isdisjoint(os.path.realpath(folder.path / name) for name in names)
+    ]
+    if strays:
+        _log.warning(
+            "%d images under %s belong to no case of the layout %r, such as %s.",
+            len(strays),
+            data,
+            dataset.name,
+            shown(strays[0]),
+        )
 
 
 def labelled_cases(cases: Sequence[Case], data: Path) -> list[Case]:
@@ -220,3 +249,8 @@ def _official(patients: Mapping[str, object]) -> dict[str, list[str]]:
         part: [numbered[number] for number in numbers[first:last].tolist()]
         for part, (first, last) in _OFFICIAL_ENDS.items()
     }
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names of many, for a sentence."""
+    return ", ".join(names[:_FEW]) + (", …" if len(names) > _FEW else "")

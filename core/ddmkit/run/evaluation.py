@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmkit.detection import recognise
 from ddmkit.errors import DataError
 from ddmkit.labels import classes_of
 from ddmkit.run.answers import read_answered
+from ddmkit.run.cases import refuse_or_skip
 from ddmkit.scoring import Segmentation, score_case, told
+from ddmkit.searching import image_stem
 from ddmkit.volume import check_same_grid, read_header, read_labels, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from ddmkit.dataset import Case
@@ -20,9 +24,6 @@ if TYPE_CHECKING:
     from ddmkit.run.answers import Answered
     from ddmkit.scoring import Score
     from ddmkit.task import Task
-
-_ANSWERS = ("_seg.nii.gz", "_seg.nii")
-_SUFFIXES = (*_ANSWERS, ".nii.gz", ".nii")
 
 
 class Pair(NamedTuple):
@@ -71,42 +72,70 @@ def _described(registry: Registry, predictions: Path) -> dict[str, Mapping[int, 
     return {case.name: case.labels for case in layout.survey(predictions).cases}
 
 
-def match(predictions: Path, cases: Mapping[str, Case], wrong: Mapping[str, str], reference: Path) -> list[Pair]:
+class Matched(NamedTuple):
+    """Predictions and what they are predictions of."""
+
+    pairs: list[Pair]
+    unlabelled: list[str]
+    """Cases with a prediction and without a reference."""
+
+
+def match(
+    predictions: Path, cases: Mapping[str, Case], wrong: Mapping[str, str], reference: Path, *, skip_bad: bool = False
+) -> Matched:
     """Match files to cases by name; what a sampling wrote beside its answers (_mean, _var) is no prediction.
 
     Args:
         predictions: the folder of the files.
-        cases: those with a reference, by name.
+        cases: those under `reference`, by name.
         wrong: why other cases cannot be used, by name.
         reference: where the cases lie.
+        skip_bad: whether to go on without the wrong ones.
 
     Raises:
-        DataError: there is no prediction, one is there twice, or one has no reference.
+        DataError: there is no prediction, one is there twice, its case is unknown, or wrong and may not be skipped.
     """
-    if not predictions.is_dir():
-        msg = f"{predictions} is no folder; give the one that ddmkit sample --out wrote."
-        raise DataError(msg)
-    files = sorted(path for path in predictions.iterdir() if not path.name.startswith("."))
-    suffixes = _ANSWERS if any(path.name.endswith(_ANSWERS) for path in files) else _SUFFIXES
-    found: dict[str, Pair] = {}
-    for path in files:
-        suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
-        if suffix is None:
-            continue
-        name = path.name.removesuffix(suffix)
-        if name in wrong:
-            raise DataError(wrong[name])
-        if name not in cases:
-            msg = f"{path} answers the case {name!r}, which has no reference under {reference}: add it or move this."
+    found: dict[str, Path] = {}
+    for path in _images(predictions):
+        name = _case_of(path, cases.keys() | wrong.keys())
+        if name is None:
+            msg = f"{path} answers no case under {reference}: add its case there, or move the file away."
             raise DataError(msg)
         if name in found:
-            msg = f"{path} and {found[name].prediction.name} both answer the case {name!r}: move one of them away."
+            msg = f"{path} and {found[name].name} both answer the case {name!r}: move one of them away."
             raise DataError(msg)
-        found[name] = Pair(path, cases[name])
-    if not found:
-        msg = f"{predictions} holds no answer: looked for CASE_seg.nii.gz and CASE.nii.gz; give their folder."
+        if name:
+            found[name] = path
+    bad = {name: wrong[name] for name in found if name in wrong}
+    refuse_or_skip(bad, len(found), reference, skip_bad=skip_bad)
+    known = {name: path for name, path in found.items() if name in cases}
+    pairs = [Pair(path, cases[name]) for name, path in known.items() if cases[name].reference is not None]
+    if not pairs:
+        msg = (
+            f"{predictions} holds no answer to a case with a reference under {reference}: looked for CASE_seg.nii.gz "
+            "and CASE.nii.gz; give the folder that holds them."
+        )
         raise DataError(msg)
-    return list(found.values())
+    return Matched(pairs, [name for name in known if cases[name].reference is None])
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder, of a pair the header."""
+    if not folder.is_dir():
+        msg = f"{folder} is no folder; give the one that ddmkit sample --out wrote."
+        raise DataError(msg)
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path for path in visible if image_stem(path.name) and path.suffix.lower() != ".img"]
+
+
+def _case_of(path: Path, names: AbstractSet[str]) -> str | None:
+    """Return the case that a file is an answer to, "" where it lies beside one, None where it belongs to none."""
+    stem = image_stem(path.name)
+    for name in (stem, stem.removesuffix("_seg")):
+        if name in names:
+            return name
+    beside = re.fullmatch(r"(.+)_(?:mean|var)(?:_.+)?", stem)
+    return "" if beside is not None and beside[1] in names else None
 
 
 def score_pair(pair: Pair, labels: Mapping[int, str], task: Task) -> list[Score]:
@@ -136,3 +165,9 @@ def score_pair(pair: Pair, labels: Mapping[int, str], task: Task) -> list[Score]
     prediction = Segmentation(read_labels(path, labels), classes)
     reference = Segmentation(read_labels(case.reference, case.labels), case.classes)
     return score_case(case.name, prediction, reference, regions, spacing_of(header.affine))
+
+
+def unscored_classes(labels: Mapping[int, str], task: Task) -> list[str]:
+    """Return the classes that no region of a task knows, and which therefore count as background."""
+    known = {"background", *task.regions}.union(*task.regions.values())
+    return [name for name in classes_of(labels) if name not in known]

@@ -10,7 +10,15 @@ import torch
 
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.grid import Grid
-from ddmkit.run.cases import labelled_cases, refuse_changed, refuse_empty, refuse_or_skip, split_cases, usable_cases
+from ddmkit.run.cases import (
+    few,
+    labelled_cases,
+    refuse_changed,
+    refuse_empty,
+    refuse_or_skip,
+    split_cases,
+    usable_cases,
+)
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
@@ -69,6 +77,7 @@ def make_plan(
     found = usable_cases(configuration.dataset, data, configuration.task.modalities)
     if split is None:
         refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), data, skip_bad=skip_bad)
+        _warn_of_split(found)
         whole = split_cases(labelled_cases([*found.cases, *found.refused], data), configuration.split)
         splits = {part: [case for case in cases if case.name in found.headers] for part, cases in whole.items()}
         refuse_empty(splits)
@@ -95,6 +104,16 @@ def make_plan(
         factor=factor,
         parameters=count_parameters(configuration),
     )
+
+
+def _warn_of_split(found: Found) -> None:
+    """Say where cases take no part in the split, because it is not even known whether they have a reference."""
+    known = {case.name for case in found.refused}
+    if unknown := [name for name in found.wrong if name not in known]:
+        _log.warning(
+            "The split is drawn without %s, and may be another once files are mended: mend them first to keep one.",
+            few(unknown),
+        )
 
 
 def _check_meanings(configuration: Configuration, cases: Sequence[Case]) -> None:
