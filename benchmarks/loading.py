@@ -110,7 +110,6 @@ OURS = ("ddmkit", "batches")
 def main() -> None:
     """Measure all contenders in turn, so that a slow moment of the machine meets them all."""
     arguments = _arguments()
-    machine.RESULTS = arguments.out
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     load = os.getloadavg()[0]
     job = _job(arguments.shape, arguments.cases)
@@ -138,7 +137,8 @@ def main() -> None:
             "open_seconds": _alone(_open_seconds, more),
         },
     }
-    machine.write("loading", result, "\n\n".join([_rates_table(result), _store_table(result), _remarks(result)]))
+    tables = "\n\n".join([_rates_table(result), _store_table(result), _remarks(result)])
+    machine.write("loading", result, tables, arguments.out)
     _draw(rates, arguments.out / f"loading-{machine.slug()}.png")
 
 

@@ -41,16 +41,16 @@ def slug() -> str:
     return re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-")
 
 
-def write(name: str, result: dict[str, Any], table: str) -> None:
-    """Write `name-MACHINE.json` and `.md` into benchmarks/results/ and print the table."""
-    RESULTS.mkdir(exist_ok=True)
+def write(name: str, result: dict[str, Any], table: str, folder: Path = RESULTS) -> None:
+    """Write `name-MACHINE.json` and `.md` into a folder, by default benchmarks/results/, and print the table."""
+    folder.mkdir(exist_ok=True)
     machine = describe()
     stem = f"{name}-{slug()}"
-    (RESULTS / f"{stem}.json").write_text(json.dumps({"machine": machine, **result}, indent=2) + "\n")
+    (folder / f"{stem}.json").write_text(json.dumps({"machine": machine, **result}, indent=2) + "\n")
     said = ", ".join(f"{key} {value}" for key, value in machine.items())
-    (RESULTS / f"{stem}.md").write_text(f"{table}\n\nMachine: {said}.\n")
+    (folder / f"{stem}.md").write_text(f"{table}\n\nMachine: {said}.\n")
     print(table)
-    print(f"written: {RESULTS / stem}.json, .md")
+    print(f"written: {folder / stem}.json, .md")
 
 
 def _processor() -> str:

@@ -44,8 +44,6 @@ _CHUNK = 32
 """Side of a chunk in voxels."""
 _LOCK_DIGITS = 2
 """Last digits of a key that name its lock: 256 small files, however many cases a store holds."""
-
-
 _PATIENCE = 0.5
 """Seconds between two looks whether waiting for a lock still makes sense."""
 _SILENT = 20

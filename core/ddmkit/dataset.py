@@ -64,6 +64,12 @@ class Case(NamedTuple):
         """What labels mean inside the program, by index; the first is "background"."""
         return classes_of(self.labels)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those of its images and of its reference, each once; of a pair, the one that is named."""
+        reference = () if self.reference is None else (self.reference,)
+        return tuple(dict.fromkeys((*(image.path for image in self.images.values()), *reference)))
+
 
 class Survey(NamedTuple):
     """What lies under a path."""

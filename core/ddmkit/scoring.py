@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from ddmkit.errors import DataError
+from ddmkit.normalisation import box_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -102,9 +103,10 @@ def hausdorff95(prediction: Mask, reference: Mask, spacing: Spacing) -> float:
     _check_spacing(spacing)
     if prediction.any() != reference.any():
         return math.hypot(*(side * step for side, step in zip(prediction.shape, spacing, strict=True)))
-    box = _bounding_box(prediction | reference)
-    if box is None:
+    either = prediction | reference
+    if not either.any():
         return 0.0
+    box = box_of(either).slices
     # Every surface voxel lies in the box, and none beyond it is inside: surfaces and distances are those of the whole.
     found, truth = _surface(prediction[box]), _surface(reference[box])
     there, back = _distances(found, truth, spacing), _distances(truth, found, spacing)
@@ -207,15 +209,6 @@ def _note(prediction: Mask, reference: Mask) -> str | None:
 
 def _voxels(count: int) -> str:
     return "1 voxel" if count == 1 else f"{count} voxels"
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box that holds the mask, None where it is empty."""
-    spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    if not spans[0].size:
-        return None
-    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return x, y, z
 
 
 def _surface(mask: Mask) -> Mask:

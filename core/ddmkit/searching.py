@@ -222,9 +222,8 @@ def _voxels_of(header: str, beside: Iterable[str]) -> str:
     """Return the name of the voxels that belong to a header, of those beside it whatever its case."""
     stem, ending = os.path.splitext(header)  # noqa: PTH122 - a name, not a path
     usual = stem + (".IMG" if ending.isupper() else ".img")
-    return min(
-        (name for name in beside if name.lower().endswith(".img")), key=lambda name: name != usual, default=usual
-    )
+    there = [name for name in beside if name.lower().endswith(".img")]
+    return usual if usual in there or not there else there[0]
 
 
 def _unreadable(path: Path, error: OSError) -> str:

@@ -97,7 +97,8 @@ def image_of(case: Case, modality: str) -> Image:
         there = ", ".join(case.images) or "none"
         refuse(
             "missing-modality",
-            f"Case {shown(case.name)} has no {modality} image; it has {there}: add the file, or take the case out.",
+            f"Case {shown(case.name)} has no {modality} image; it has {there}: add the file, or take the case "
+            "out, or let the task ask for what is there, as by -o task.images=NAME,NAME.",
         )
     return case.images[modality]
 

@@ -31,6 +31,8 @@ TINY = [
     )
 ]
 """Options that make the quick preset take a second."""
+ONE_STEP = [*TINY[2:], "-otraining.steps=1", "-ovalidation.test=false", "-ovalidation.picture_members=1"]
+"""All but the options of the phantoms, for a single step on cases that are there."""
 
 Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 
 from tests.cli.layouts import write
-from tests.cli.program import TINY, Run, refused
-
-FEW = [*TINY[2:], "-otraining.steps=1", "-ovalidation.test=false", "-ovalidation.picture_members=1"]
+from tests.cli.program import ONE_STEP, Run, refused
 
 
 def test_a_bad_case_stops_every_command_until_it_may_be_skipped(ddmkit: Run, tmp_path: Path) -> None:
@@ -23,7 +21,7 @@ def test_a_bad_case_stops_every_command_until_it_may_be_skipped(ddmkit: Run, tmp
     assert "checksum" in found["error"]
     assert found["rule"] == "wrong-checksum"
 
-    training = ["train", "--data", "data", "--run", "run", *FEW]
+    training = ["train", "--data", "data", "--run", "run", *ONE_STEP]
     refused(ddmkit(*training), 1, "1 of 4 cases", bad, "checksum", "--skip-bad", "ddmkit check")
     assert not (tmp_path / "run").exists()
     skipped = ddmkit(*training, "--skip-bad")

@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cli.layouts import AFFINE, CLASSES, LAYOUTS, SHAPE, patient, save, write
-from tests.cli.program import TINY, Run, affine, image, refused
-
-FEW = [*TINY[2:], "-otraining.steps=1", "-ovalidation.test=false", "-ovalidation.picture_members=1"]
-"""All but the options of the phantoms, for a single step."""
+from tests.cli.program import ONE_STEP, Run, affine, image, refused
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -20,7 +17,7 @@ def test_a_layout_is_told_by_looking_trained_from_sampled_and_evaluated(
     layout: str, ddmkit: Run, tmp_path: Path
 ) -> None:
     chosen = write(layout, tmp_path / "data")
-    trained = ddmkit("train", "--data", "data", "--run", "run", *FEW, "-otask.output=classes")
+    trained = ddmkit("train", "--data", "data", "--run", "run", *ONE_STEP, "-otask.output=classes")
     assert trained.returncode == 0, trained.stderr
     assert f"name: {layout}" in (tmp_path / "run/config.yaml").read_text()
 

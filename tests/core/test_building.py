@@ -181,8 +181,10 @@ def test_who_waits_for_the_lock_of_a_file_goes_on_when_it_is_let_go(tmp_path: Pa
 
 
 def test_files_of_other_keys_may_be_made_at_once(tmp_path: Path) -> None:
-    with alone(tmp_path / "a-00.h5"), alone(tmp_path / "a-01.h5"):
-        pass
+    impatient = Event()
+    impatient.set()
+    with alone(tmp_path / "a-00.h5"), alone(tmp_path / "a-01.h5", impatient):
+        assert {lock.name for lock in (tmp_path / "locks").iterdir()} == {"00.lock", "01.lock"}
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

@@ -91,8 +91,7 @@ def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which case
 def _refuse_mixing(target: Path, cases: Sequence[Case]) -> None:
     """Make sure that no answer takes the place of a reference: in several layouts they are called the same."""
     for case in cases:
-        files = [image.path for image in case.images.values()] + ([case.reference] if case.reference else [])
-        if target.resolve() in {file.parent.resolve() for file in files}:
+        if target.resolve() in {file.parent.resolve() for file in case.files}:
             msg = (
                 f"--out {target} holds files of the case {case.name}, which answers might replace: name another folder."
             )
@@ -155,18 +154,18 @@ def go_on_with(folder: Path, made_by: Mapping[str, Any]) -> dict[str, Answered]:
         ConfigurationError: the folder's answers were made in another way.
         DataError: its record cannot be read.
     """
-    answered = read_answered(folder)
-    if not answered:
+    record = _read_record(folder)
+    if record is None or not record.cases:
         return {}
-    before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     for what, now in made_by.items():
-        if before.get(what) != json.loads(json.dumps(now)):
+        before = record.facts.get(what)
+        if before != json.loads(json.dumps(now)):
             msg = (
-                f"{folder} holds answers that were sampled otherwise ({what} was {before.get(what)}, now {now}): name "
+                f"{folder} holds answers that were sampled otherwise ({what} was {before}, now {now}): name "
                 "another --out, or remove it."
             )
             raise ConfigurationError(msg)
-    return answered
+    return record.cases
 
 
 def read_answered(folder: Path) -> dict[str, Answered]:
@@ -175,12 +174,25 @@ def read_answered(folder: Path) -> dict[str, Answered]:
     Raises:
         DataError: the record is there and cannot be read.
     """
+    record = _read_record(folder)
+    return {} if record is None else record.cases
+
+
+class _Record(NamedTuple):
+    """What a sampling wrote down."""
+
+    facts: Mapping[str, Any]
+    """All of it, as it stands in the file."""
+    cases: dict[str, Answered]
+
+
+def _read_record(folder: Path) -> _Record | None:
     path = folder / RECORD
     if not path.is_file():
-        return {}
+        return None
     try:
-        cases: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
-        return {name: _answered(facts) for name, facts in cases.items()}
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return _Record(facts, {name: _answered(said) for name, said in facts["cases"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"Cannot read {path} ({error!r}), which says what the answers' numbers mean: remove it to read them as the "

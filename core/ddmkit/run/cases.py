@@ -67,8 +67,7 @@ def _warn_of_strays(dataset: Dataset, data: Path, cases: Sequence[Case]) -> None
     """Say where images lie that no case has: data of two layouts in one folder would lose half of their cases."""
     if not data.is_dir():
         return
-    used = {os.path.realpath(image.path) for case in cases for image in case.images.values()}
-    used |= {os.path.realpath(case.reference) for case in cases if case.reference is not None}
+    used = {os.path.realpath(file) for case in cases for file in case.files}
     strays = [
         folder.path / names[0]
         for folder in walk(data)

@@ -96,7 +96,7 @@ def _check_case(dataset: Dataset, case: Case) -> None:
 def _check_incompleteness(dataset: Dataset, root: Path) -> None:
     """Take each file of the first case away: the dataset may refuse or go without, but never names the file."""
     title, (whole, *others) = type(dataset).__qualname__, dataset.cases(root)
-    for path in _files(whole):
+    for path in sorted(whole.files):
         with TemporaryDirectory() as folder:
             copy = Path(folder) / root.name
             shutil.copytree(root, copy, copy_function=os.symlink)
@@ -121,12 +121,6 @@ def _check_survey(dataset: Dataset, root: Path, broken: Case, others: list[Case]
 
 
 def _require_files(dataset: Dataset, case: Case) -> None:
-    absent = [path.name for path in _files(case) if not path.is_file()]
+    absent = [path.name for path in sorted(case.files) if not path.is_file()]
     title = type(dataset).__qualname__
     require(not absent, f"{title} names files of the case {case.name} that do not exist: {', '.join(absent)}.")
-
-
-def _files(case: Case) -> list[Path]:
-    """Return the files of a case, each once."""
-    reference = () if case.reference is None else (case.reference,)
-    return sorted({*(image.path for image in case.images.values()), *reference})
