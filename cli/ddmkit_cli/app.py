@@ -13,9 +13,12 @@ from ddmkit.errors import DdmkitError, InterruptedRunError
 from ddmkit_cli import check, evaluate, phantom, plugins, sample, train
 from ddmkit_cli.console import command, log_to_stderr, problem
 
+_MEANT_BY_DATA = ("--input", "--reference")
+"""What `train` calls --data has these names elsewhere, after what it is for."""
+
 
 class _Commands(TyperGroup):
-    """Answers Ctrl-C, for which Typer would end without a word."""
+    """Answers Ctrl-C, for which Typer would end without a word, and a name that is another command's."""
 
     @override
     def invoke(self, ctx: Any) -> Any:  # Typer takes its type from click, or from a copy of its own
@@ -24,6 +27,16 @@ class _Commands(TyperGroup):
         except (KeyboardInterrupt, typer.Abort) as error:
             msg = f"Stopped; what was finished is kept. Go on with: {command(*sys.argv[1:])}"
             raise InterruptedRunError(msg) from error
+        except Exception as error:
+            if getattr(error, "option_name", None) == "--data":
+                _suggest(error)
+            raise
+
+
+def _suggest(error: Any) -> None:  # noqa: ANN401 - as above
+    """Put the name that a command has for --data among those that may be meant."""
+    known = [name for parameter in error.ctx.command.params for name in parameter.opts]
+    error.possibilities = [name for name in _MEANT_BY_DATA if name in known] or error.possibilities
 
 
 app = typer.Typer(

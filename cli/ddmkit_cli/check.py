@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ddmkit_cli.console import bars, out, say
-from ddmkit_cli.options import layout_of
+from ddmkit_cli.options import layout_of, refuse_fixed
 from ddmkit_cli.tables import table_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def check(
     from ddmkit.files import write_text
     from ddmkit.run.cases import find_cases
 
+    refuse_fixed(option or [], ("dataset",), "is no setting of the data's layout")
     layout = layout_of(Registry(), path, dataset, option or [])
     cases, broken = find_cases(layout, path)
     say(f"{path} is laid out as {layout.name!r}: {len(cases) + len(broken)} cases.")

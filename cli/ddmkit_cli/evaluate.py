@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddmkit_cli.console import bars, out, say
-from ddmkit_cli.options import layout_of
+from ddmkit_cli.options import layout_of, of_kind, refuse_fixed
+from ddmkit_cli.scored_task import scored_task
 from ddmkit_cli.tables import score_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ddmkit import Case, Registry, Task
-    from ddmkit.run.answers import Answered
+    from ddmkit.run.answers import Answered, Record
     from ddmkit.run.evaluation import Pair
     from ddmkit.scoring import Score
 
@@ -29,7 +30,14 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores here.", metavar="FILE")
     ] = None,
-    task: Annotated[str, typer.Option(help="Whose regions are scored.")] = "brats",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose regions are scored. [default: the task that sample.json beside them says, else brats if it "
+            "fits the references, else a segmentation of all classes that both sides name]",
+            metavar="T",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Layout of the reference folder. [default: told by looking]", metavar="D")
     ] = None,
@@ -41,7 +49,8 @@ def evaluate(
         ),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("-o", metavar="DATASET.FIELD=VALUE", help="Settings of the layout. Repeatable.")
+        list[str] | None,
+        typer.Option("-o", metavar="KIND.FIELD=VALUE", help="Settings of the dataset or the task. Repeatable."),
     ] = None,
     *,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be scored.")] = False,
@@ -51,20 +60,24 @@ def evaluate(
     HD95 is in mm, with the spacing of the files, both directions pooled. An empty answer to a case with something to
     find scores Dice 0 and the volume's diagonal, and is counted as missed.
     """
-    from ddmkit import DataError, Registry, Task
-    from ddmkit.assembly import component
+    from ddmkit import DataError, Registry
     from ddmkit.files import write_text
-    from ddmkit.run.cases import find_cases
+    from ddmkit.labels import classes_of
+    from ddmkit.run.cases import Place, find_cases
     from ddmkit.run.evaluation import Meanings, match, score_pair
     from ddmkit.scoring import DEFINITION, summarise
 
-    registry = Registry()
-    layout = layout_of(registry, reference, dataset, option or [])
-    asked = component(registry, Task, task)
+    registry, options = Registry(), option or []
+    refuse_fixed(options, ("dataset", "task"), "is no setting of the layout or the task")
+    layout = layout_of(registry, reference, dataset, options)
     cases, wrong = find_cases(layout, reference)
     named = {case.name: case for case in cases}
-    pairs, unlabelled = match(predictions, named, wrong, reference, skip_bad=skip_bad)
-    meanings = Meanings.of(registry, predictions, None if labels is None else _meaning(registry, labels))
+    pairs, unlabelled = match(predictions, named, wrong, Place(layout, reference), skip_bad=skip_bad)
+    given = None if labels is None else _meaning(registry, labels)
+    record = _record(predictions, needed=given is None)
+    meanings = Meanings.of(registry, predictions, given, record.cases)
+    compared = [(classes_of(meanings.labels(case)), case.classes) for _, case in pairs]
+    asked = scored_task(registry, task, of_kind(options, "task"), record.task, compared)
     _note_missing(cases, pairs, unlabelled)
     _note_ignored(asked, [meanings.labels(pair.case) for pair in pairs] + [pair.case.labels for pair in pairs])
     _note_trained(meanings.answered, pairs)
@@ -79,15 +92,33 @@ def evaluate(
                 say(f"warning: left out {pair.case.name}: {error}")
             progress("cases scored", number, len(pairs))
     if not scores:
-        msg = f"No prediction under {predictions} could be scored; without --skip-bad it is said why."
+        msg = f"No prediction under {predictions} could be scored; the warnings above say why."
         raise DataError(msg)
     _note_untold(asked, scores)
     summary = summarise(scores)
     out.print(score_table(f"{predictions} against {reference}", scores, summary))
     out.print("; ".join(f"{name}: {meaning}" for name, meaning in DEFINITION.items()), style="dim")
     if json_file is not None:
-        result = {"definition": DEFINITION, "cases": [score._asdict() for score in scores], "summary": summary}
-        write_text(json_file, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        written = {
+            "task": asked.tree(),
+            "definition": DEFINITION,
+            "cases": [score._asdict() for score in scores],
+            "summary": summary,
+        }
+        write_text(json_file, json.dumps(written, indent=2, allow_nan=False) + "\n")
+
+
+def _record(predictions: Path, *, needed: bool) -> Record:
+    """Return what a sampling wrote down, if it did and, where it is not needed, if it can be read."""
+    from ddmkit import DataError
+    from ddmkit.run.answers import NO_RECORD, read_record
+
+    try:
+        return read_record(predictions)
+    except DataError:
+        if needed:
+            raise
+        return NO_RECORD
 
 
 def _meaning(registry: Registry, labels: str) -> Mapping[int, str]:

@@ -31,6 +31,11 @@ def refuse_fixed(options: Sequence[str], free: Sequence[str], reason: str) -> No
             raise ConfigurationError(msg)
 
 
+def of_kind(options: Sequence[str], kind: str) -> list[str]:
+    """Return the options that set something of one kind or section."""
+    return [option for option in options if option.partition("=")[0].strip().partition(".")[0] == kind]
+
+
 def layout_of(registry: Registry, path: Path, name: str | None, options: Sequence[str] = ()) -> Dataset:
     """Return the layout of a folder: the one that is named, else whichever fits.
 
@@ -38,7 +43,7 @@ def layout_of(registry: Registry, path: Path, name: str | None, options: Sequenc
         registry: where layouts are found.
         path: the folder.
         name: what --dataset says, if anything.
-        options: its settings, as given to -o.
+        options: its settings, as given to -o; settings of anything else are not looked at.
 
     Raises:
         ConfigurationError: there is no such layout or setting.
@@ -48,8 +53,21 @@ def layout_of(registry: Registry, path: Path, name: str | None, options: Sequenc
     from ddmkit.assembly import component
     from ddmkit.detection import recognise
 
-    refuse_fixed(options, ("dataset",), "is no setting of the data's layout")
+    options = of_kind(options, Dataset.kind)
     if name is not None:
         return component(registry, Dataset, name, options)
     found = recognise(registry, path)
     return component(registry, Dataset, found.name, options) if options else found
+
+
+def named_layout(registry: Registry, layout: Dataset, path: Path) -> list[str]:
+    """Return what has to be typed for a folder to be read in a layout: nothing where looking tells it."""
+    from ddmkit import DataError
+    from ddmkit.assembly import typed
+    from ddmkit.detection import recognise
+
+    try:
+        found = recognise(registry, path)
+    except DataError:
+        return typed(layout)
+    return [] if found == layout else typed(layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,9 +61,16 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
         out.print(inspect.getdoc(Configuration.SECTIONS[name]) or "")
         out.print(_settings(name, Configuration.SECTIONS[name]))
     if not found and name not in presets and name not in Configuration.SECTIONS:
-        names = [component.name for component in registry.components()] + [*presets, *Configuration.SECTIONS]
-        msg = f"Nothing is named {name!r}. Known: {', '.join(names)}."
+        components = [word for component in registry.components() for word in (component.name, component.kind)]
+        names = list(dict.fromkeys([*components, *presets, *Configuration.SECTIONS]))
+        msg = f"Nothing is named {name!r}.{_nearest(name, names)} Known: {', '.join(names)}."
         raise UnknownComponentError(msg)
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    """Return a question that names what may be meant: what begins with the name, or is spelled alike."""
+    near = [known for known in names if known.startswith(name)] or difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _settings(prefix: str, settings: type[Settings]) -> Table:

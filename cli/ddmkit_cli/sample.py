@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddmkit_cli.console import bars, propose, result, say
-from ddmkit_cli.options import refuse_fixed
+from ddmkit_cli.options import named_layout, refuse_fixed
 
 if TYPE_CHECKING:
     from ddmkit import Dataset, Registry
@@ -85,9 +85,10 @@ def sample(
     made_by = _made_by(configuration, run, weights, seed)
     answered = go_on_with(out_folder, made_by)
     with bars() as progress:
-        for case in open_asked(
+        questions = open_asked(
             configuration, layout, source, asked, out_folder, partial(progress, "cases read"), skip_bad=skip_bad
-        ):
+        )
+        for case in questions.cases:
             started = time.perf_counter()
             answer = answer_case(
                 model, case, ensemble=configuration.sampling.ensemble, seed=seed, progress=partial(progress, case.name)
@@ -101,7 +102,8 @@ def sample(
             )
             write_answered(out_folder, made_by, model.session.peak_memory(), answered)
             result(f"{case.name}: {answered[case.name].voxels} voxels, {answered[case.name].seconds:.1f} s")
-    propose("evaluate", out_folder, "--reference", source)
+    if questions.labelled:  # of the others there is nothing to compare with
+        propose("evaluate", out_folder, "--reference", source, *named_layout(registry, layout, source))
 
 
 def _layout(

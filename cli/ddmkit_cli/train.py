@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ddmkit.run.plan import Plan
 
 EXAMPLES = (
-    "Examples: [bold]ddmkit train --backbone unet3d-avg --patch center[/bold] (five minutes, synthetic cases) · "
+    "Examples: [bold]ddmkit train --backbone unet3d-avg --patch center[/bold] (two minutes, synthetic cases) · "
     "[bold]ddmkit train --preset patchddm --data BraTS2020/ --dry-run[/bold] (the paper's method, what it would do) · "
     "[bold]ddmkit train --data BraTS2020/ -o backbone.width=32 -o training.batch_size=4[/bold] · "
     "[bold]ddmkit train --resume runs/quick-20260101-120000[/bold]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -75,16 +77,25 @@ def build(registry: Registry, tree: Tree) -> Configuration:
     return make(Configuration, "", values)
 
 
+def typed(component: Component) -> list[str]:
+    """Return what chooses a component and its settings on a command line: ["--dataset", "folders", "-o", …]."""
+    changed = component.model_dump(mode="json", exclude_defaults=True)
+    options = [word for field, value in changed.items() for word in ("-o", f"{component.kind}.{field}={_text(value)}")]
+    return [f"--{component.kind}", component.name, *options]
+
+
 def read_tree(path: Path) -> Tree:
-    """Read a preset or a configuration file.
+    """Read a preset or a configuration file, or that of a run's folder.
 
     Raises:
         ConfigurationError: it is not there, not YAML or not a mapping.
     """
+    if path.is_dir():
+        path /= "config.yaml"
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
         msg = f"Cannot read the configuration {path}: {reason}."
         raise ConfigurationError(msg) from error
     if not isinstance(tree, dict):
@@ -170,6 +181,15 @@ def _parse(option: str, tree: Tree) -> Tree:
         msg = f"-o {option}: the value is not YAML; quote it, or write lists as a,b,c."
         raise ConfigurationError(msg) from error
     return {part: {field: value}}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever a setting may be
+    """Return what `_parse` reads as a value."""
+    plain = str(value)
+    with suppress(yaml.YAMLError, ValueError):
+        if "," not in plain and yaml.safe_load(plain) == value:
+            return plain
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:

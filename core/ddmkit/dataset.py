@@ -50,10 +50,10 @@ class Case(NamedTuple):
 
     name: str
     images: Mapping[str, Image]
-    """One for each modality."""
+    """One for each modality, by the name that tasks ask for: t1, t1ce, t2, flair, or another one in small letters."""
     labels: Mapping[int, str]
     """What each number means in a label file of this case, be it the reference or an answer; 0 is background and not
-    listed. Two numbers may mean the same."""
+    listed. Two numbers may mean the same. Meanings are in small letters, as tasks ask for them."""
     reference: Path | None = None
     """The reference segmentation, where there is one."""
     patient: str | None = None

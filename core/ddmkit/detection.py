@@ -85,5 +85,6 @@ def _unknown(root: Path, datasets: list[type[Dataset]]) -> str:
     known = "; ".join(f"{cls.name} looks for {cls.looked_for or 'files it does not tell of'}" for cls in datasets)
     return (
         f"No dataset recognises the files under {root} ({known or 'none is installed'}): "
-        "lay them out in one of these ways, or say which it is with --dataset NAME."
+        "lay them out in one of these ways, say which it is with --dataset NAME, or describe your own in a ddmkit.yaml "
+        "(docs/own-data.md)."
     )

@@ -1,8 +1,9 @@
-"""Out of memory, said in one sentence."""
+"""Memory: how much there is, how much is used, and what to say when it does not suffice."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,16 +11,44 @@ import torch
 from ddmkit.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def used(device: torch.device) -> int:
+    """Return what this process uses now: of the device's memory, or of the machine's for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        return _kilobytes(Path("/proc/self/status"), "VmRSS")
+    except OSError:
+        return 0
+
+
+def free(device: torch.device) -> int | None:
+    """Return what this process may still take; None where the system does not say."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    try:
+        available = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
+    except OSError:
+        return None
+    try:  # a container's share, if this is one
+        most, now = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return min(available, int(most) - int(now))
+    except (OSError, ValueError):
+        return available
 
 
 @contextmanager
-def memory_guard(device: torch.device, advice: str) -> Generator[None]:
+def memory_guard(device: torch.device, advice: str | Callable[[], str]) -> Generator[None]:
     """Turn torch's out-of-memory errors into a sentence.
 
     Args:
         device: whose memory it is.
-        advice: what would fit, such as "lower patch.sides".
+        advice: what would fit, such as "lower patch.sides"; a function is asked once it is needed.
 
     Raises:
         DeviceError: the memory did not suffice.
@@ -29,10 +58,27 @@ def memory_guard(device: torch.device, advice: str) -> Generator[None]:
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
-        msg = f"The memory of {device} does not suffice: {advice}, with -o KIND.FIELD=VALUE."
+        msg = f"The memory of {device} does not suffice: {_said(advice)}."
         raise DeviceError(msg) from error
+
+
+def _said(advice: str | Callable[[], str]) -> str:
+    if isinstance(advice, str):
+        return advice
+    try:
+        return advice()
+    except Exception:  # noqa: BLE001 - where memory is out, there may be none to work out what would fit either
+        return "ask ddmkit plan, with the same options, what would fit"
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
     """Tell by the type on a GPU; on the CPU torch has no type of its own for it."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _kilobytes(file: Path, name: str) -> int:
+    for line in file.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    msg = f"{file} does not say {name}."
+    raise OSError(msg)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
 from ddmkit.component import Settings
-from ddmkit.window import Window, enclosing
+from ddmkit.window import Window, enclosing, thrice
 
 if TYPE_CHECKING:
     from ddmkit.window import Shape
@@ -27,18 +27,21 @@ class Preprocessing(Settings):
         description="Where the axes X, Y, Z run to, such as LPS (left, posterior, superior, as BraTS's files do); "
         "null: whatever the files have.",
     )
-    spacing: tuple[Millimetres, Millimetres, Millimetres] | None = Field(
-        default=None, description="Voxel sides in mm that images are resampled to; null: as they are."
+    spacing: Annotated[tuple[Millimetres, Millimetres, Millimetres] | None, BeforeValidator(thrice)] = Field(
+        default=None,
+        description="Voxel sides in mm that images are resampled to, X,Y,Z or one for all; null: as they are.",
     )
     percentiles: tuple[Percent, Percent] = Field(
         default=(1.0, 99.0),
         description="Intensities at these percentiles of the brain become 0 and 1; beyond is clipped.",
     )
-    frame: Literal["paper", "brain", "native"] | tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+    frame: Annotated[
+        Literal["paper", "brain", "native"] | tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(thrice)
+    ] = Field(
         default="paper",
         description="The volume that windows are taken from: paper pads to 256×256×256 with the case in the middle, "
-        "X,Y,Z to that shape, native not at all; brain is the smallest box around the brain, its coordinates "
-        "those of the paper's frame.",
+        "X,Y,Z to that shape (one number: to a cube), native not at all; brain is the smallest box around the brain, "
+        "its coordinates those of the paper's frame. A larger case keeps its own sides.",
     )
 
     @field_validator("orientation")
@@ -58,15 +61,20 @@ class Preprocessing(Settings):
             raise ValueError(msg)
         return self
 
-    def padded(self, shape: Shape) -> Shape:
-        """Return the frame of a volume of `shape`, whatever window is taken from it."""
+    @property
+    def asked(self) -> Shape | None:
+        """The shape that volumes are padded to where they are smaller; None: none."""
         match self.frame:
             case "native":
-                return shape
+                return None
             case "paper" | "brain":
-                return enclosing(shape, PAPER_FRAME)
-            case asked:
-                return enclosing(shape, asked)
+                return PAPER_FRAME
+            case shape:
+                return shape
+
+    def padded(self, shape: Shape) -> Shape:
+        """Return the frame of a volume of `shape`, whatever window is taken from it."""
+        return shape if self.asked is None else enclosing(shape, self.asked)
 
 
 def centred(box: Window, frame: Shape) -> Window:

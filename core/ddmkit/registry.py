@@ -145,6 +145,7 @@ class Registry:
         parts = [f"No {kind} is named {name!r}."]
         parts += [f"Did you mean {near[0]!r}?"] if near else []
         parts += [f"Installed: {', '.join(names) or 'none'}."]
+        parts += [] if near else ["If it comes with a plugin, install that plugin's package (again)."]
         parts += [f"(The plugin {plugin} is broken: {error}.)" for plugin, error in self.broken.items()]
         return " ".join(parts)
 

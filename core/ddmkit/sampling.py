@@ -63,14 +63,14 @@ def answer_case(
     """
     configuration = model.configuration
     task, factor = configuration.task, configuration.patch.factor
-    conditioned = condition(configuration, case.read(case.whole(factor)))
-    at_once = configuration.sampling.members_at_once
+    at_once = min(ensemble, configuration.sampling.members_at_once)
+    inputs = given_inputs(model, case.read(case.whole(factor)), at_once)
     calls = -(-ensemble // at_once) * configuration.sampler.steps
     tell = _counted(progress, calls)
     gathered = Ensemble()
     for first in range(0, ensemble, at_once):
         members = range(first, min(first + at_once, ensemble))
-        x0 = sample_members(model, conditioned, case.name, members, seed=seed, progress=tell)
+        x0 = sample_members(model, inputs[: len(members)], case.name, members, seed=seed, progress=tell)
         gathered.add(_own_grid(task.readout(x0), case, factor))
     mean = gathered.mean()
     return Answer(task.answer(mean).numpy(), mean.numpy(), gathered.variance().numpy())
@@ -81,9 +81,24 @@ def condition(configuration: Configuration, example: Example) -> Tensor:
     return torch.cat([configuration.task.condition(example), configuration.encoding.encode(example.window)])
 
 
+def given_inputs(model: Model, example: Example, members: int) -> Tensor:
+    """Return the network's inputs for several members of a case, all but x_t.
+
+    Returns:
+        Shape (members, in_channels, *window.shape), float32, on the session's device; the last channels are not set.
+    """
+    configuration, session = model
+    shape = (members, configuration.in_channels, *example.window.shape)
+    inputs = torch.empty(shape, device=session.device)
+    conditions = configuration.task.condition_channels
+    inputs[:, :conditions] = configuration.task.condition(example).to(session.device)
+    inputs[:, conditions : -configuration.out_channels] = configuration.encoding.encode(example.window).to(session.device)
+    return inputs
+
+
 def sample_members(  # noqa: PLR0913 - each argument is part of the key or of the work
     model: Model,
-    conditioned: Tensor,
+    inputs: Tensor,
     case: str,
     members: range,
     *,
@@ -94,7 +109,7 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
 
     Args:
         model: the network, and the sampler to use.
-        conditioned: from `condition`, shape (C, X, Y, Z).
+        inputs: from `given_inputs`, of as many members; x_t is written into it.
         case: name of the case, part of the noise's key.
         members: which members of the ensemble.
         seed: seed of the noise.
@@ -104,34 +119,28 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
         x_0 of each member, shape (len(members), x0_channels, X, Y, Z), float32, on the session's device.
     """
     configuration, session = model
-    shape = (configuration.out_channels, *conditioned.shape[1:])
+    shape = (configuration.out_channels, *inputs.shape[2:])
 
     def noise(*key: str | int) -> Tensor:
         return torch.stack([normal(shape, seed, *key, case, member) for member in members]).to(session.device)
 
     alphas_bar = configuration.schedule.alphas_bar()
-    with memory_guard(session.device, "lower sampling.members_at_once"):
-        denoise = denoiser(model, conditioned, alphas_bar, len(members), progress)
+    with memory_guard(session.device, "type -o sampling.members_at_once=1"):
+        denoise = denoiser(model, inputs, alphas_bar, progress)
         draw: Draw = lambda step: noise("sampler", step)  # noqa: E731 - named for its type
         return configuration.sampler.sample(denoise, noise("start"), alphas_bar, draw)
 
 
 def denoiser(
-    model: Model,
-    conditioned: Tensor,
-    alphas_bar: Tensor,
-    members: int,
-    progress: Callable[[], None] = lambda: None,
+    model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callable[[], None] = lambda: None
 ) -> Denoise:
     """Return the one function that samplers see: x_t and t to a clipped estimate of x_0.
 
-    Condition and encoding are laid into the network's input once; each call only copies x_t in.
+    Condition and encoding stand in the network's inputs once for all calls, each of which only copies x_t in.
     """
     configuration, session = model
     task, diffusion = configuration.task, configuration.diffusion
-    given = len(conditioned)
-    inputs = torch.empty((members, given + configuration.out_channels, *conditioned.shape[1:]), device=session.device)
-    inputs[:, :given] = conditioned.to(session.device)
+    members, given = len(inputs), inputs.shape[1] - configuration.out_channels
 
     def denoise(noisy: Tensor, t: int) -> Tensor:
         inputs[:, given:] = noisy

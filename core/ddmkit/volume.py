@@ -56,6 +56,9 @@ _MOST_OUTSIDE = 0.01
 """Share of the labelled voxels that may lie where no image shows anything."""
 _NAMED = 3
 """Labels that a sentence names, at most."""
+_SAY_MEANING = (
+    "say what they mean in the ddmkit.yaml or dataset.json of the data, or choose another layout by --dataset"
+)
 
 
 class Volume(NamedTuple):
@@ -240,13 +243,16 @@ def read_volume(case: Case, modalities: Sequence[str], warn: Warn = _log.warning
     return Volume(images, labels, case.classes, header.affine)
 
 
-def read_labels(path: Path, labels: Mapping[int, str], warn: Warn = _log.warning) -> NDArray[np.uint8]:
+def read_labels(
+    path: Path, labels: Mapping[int, str], warn: Warn = _log.warning, *, advice: str = _SAY_MEANING
+) -> NDArray[np.uint8]:
     """Read a label file as indices into `classes_of(labels)`.
 
     Args:
         path: the file.
         labels: what its numbers mean; two may mean the same.
         warn: is told what is odd about the voxels and can be read all the same.
+        advice: what to do about numbers without a meaning, to follow a colon.
 
     Returns:
         (X, Y, Z), uint8.
@@ -267,11 +273,11 @@ def read_labels(path: Path, labels: Mapping[int, str], warn: Warn = _log.warning
         refuse("fractional-label", f"{sentence} {array[between][0]:g}; {advice}.")
     indices = indices_of(numbers, labels)
     unnamed = numbers[(indices == 0) & (numbers != 0)]
-    _require_meanings(path, unnamed[~np.isin(unnamed, list(labels))], labels)
+    _require_meanings(path, unnamed[~np.isin(unnamed, list(labels))], labels, advice)
     return indices
 
 
-def _require_meanings(path: Path, unknown: NDArray[np.float32], labels: Mapping[int, str]) -> None:
+def _require_meanings(path: Path, unknown: NDArray[np.float32], labels: Mapping[int, str], advice: str) -> None:
     if unknown.size:
         values, counts = np.unique(unknown, return_counts=True)
         pairs = list(zip(values.tolist(), counts.tolist(), strict=True))
@@ -279,8 +285,7 @@ def _require_meanings(path: Path, unknown: NDArray[np.float32], labels: Mapping[
         known = ", ".join(f"{number} ({name})" for number, name in {0: "background", **labels}.items())
         refuse(
             "unknown-label",
-            f"{shown(path)} holds labels without a meaning: {strange}; known are {known}. Is it of another layout? Set "
-            "that with --dataset.",
+            f"{shown(path)} holds labels without a meaning: {strange}; known are {known}: {advice}.",
         )
 
 

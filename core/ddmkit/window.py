@@ -45,6 +45,11 @@ class Window(NamedTuple):
         return Window((x, y, z), self.size, region.frame, self.factor)
 
 
+def thrice(value: object) -> object:
+    """Take a single number, as it is typed after -o, for all three axes; whatever else it is stays as it is."""
+    return (value,) * 3 if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def enclosing(one: Shape, other: Shape) -> Shape:
     """Return the smallest shape that holds both."""
     x, y, z = (max(sides) for sides in zip(one, other, strict=True))

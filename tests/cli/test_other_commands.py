@@ -98,7 +98,15 @@ def test_plugins_show_gives_settings_with_ranges_and_defaults(ddmkit: Run) -> No
     assert "training.learning_rate" in ddmkit("plugins", "show", "training").stdout
     assert "multipliers" in ddmkit("plugins", "show", "quick").stdout
     assert "patch.narrow" in ddmkit("plugins", "show", "patch").stdout
-    refused(ddmkit("plugins", "show", "unet"), 2, "'unet'")
+    refused(ddmkit("plugins", "show", "unet"), 2, "'unet'. Did you mean 'unet3d-avg' or 'unet3d-concat'?")
+    refused(ddmkit("plugins", "show", "schedul"), 2, "Did you mean 'schedule'?")
+
+
+@pytest.mark.parametrize(("command", "meant"), [("sample", "--input"), ("evaluate", "--reference")])
+def test_an_option_of_another_command_is_answered_with_this_ones(command: str, meant: str, ddmkit: Run) -> None:
+    result = ddmkit(command, "folder", "--data", "data")
+    assert result.returncode == 2
+    assert f"No such option: --data (Possible options: {meant})" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ import yaml
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Backbone, Component, ConfigurationError, Registry, UnknownComponentError, Window, hookimpl
+from ddmkit import (
+    Backbone,
+    Component,
+    ConfigurationError,
+    Registry,
+    UnknownComponentError,
+    Window,
+    hookimpl,
+)
 from ddmkit.assembly import assemble, build, component, make, read_tree, write_tree
 from ddmkit.configuration import INTERFACES, Configuration, Split, Training
 from ddmkit.preprocessing import Preprocessing
@@ -280,6 +288,13 @@ def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
         assert name in sentence(error)
 
 
+def test_a_runs_folder_stands_for_its_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.yaml: No such file or directory\.$"):
+        read_tree(tmp_path)
+    (tmp_path / "config.yaml").write_text("seed: 3\n", encoding="utf-8")
+    assert read_tree(tmp_path) == {"seed": 3}
+
+
 def test_yaml_builds_nothing_but_plain_values(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("data: !!python/object/apply:os.getcwd []\n", encoding="utf-8")
@@ -315,6 +330,27 @@ def test_windows_are_taken_from_the_frame_asked_for_which_grows_with_a_window(
 
 def test_the_networks_channels_are_those_of_condition_encoding_and_x0(configured: Configured) -> None:
     assert (configured().in_channels, configured().out_channels) == (2 + 1 + 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("preprocessing.frame=64", (64, 64, 64)),
+        ("preprocessing.frame=64,32,16", (64, 32, 16)),
+        ("preprocessing.frame=paper", "paper"),
+        ("preprocessing.spacing=1.5", (1.5, 1.5, 1.5)),
+        ("preprocessing.spacing=null", None),
+    ],
+)
+def test_one_number_stands_for_all_three_axes(configured: Configured, option: str, value: object) -> None:
+    field = option.partition("=")[0].partition(".")[2]
+    assert getattr(configured(option).preprocessing, field) == value
+
+
+@pytest.mark.parametrize("option", ["preprocessing.frame=true", "preprocessing.frame=0", "preprocessing.spacing=-1"])
+def test_what_is_no_length_is_none_for_three_axes_either(configured: Configured, option: str) -> None:
+    with pytest.raises(ConfigurationError, match=option.partition("=")[0]):
+        configured(option)
 
 
 def test_a_component_is_built_from_a_name_and_options_over_it(registry: Registry) -> None:

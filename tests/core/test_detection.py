@@ -120,7 +120,7 @@ def test_where_none_does_each_says_what_it_looks_for(tmp_path: Path) -> None:
     assert str(tmp_path) in message
     looks = "marked looks for a file MARK; named looks for nothing in particular; text looks for any text.txt"
     assert looks in message
-    assert "--dataset NAME" in message
+    assert "--dataset NAME, or describe your own in a ddmkit.yaml (docs/own-data.md)" in message
     assert "none is installed" in refusal(registry(), tmp_path)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.knowing import FromFunction
 
 from ddmkit.randomness import normal
-from ddmkit.sampling import Model, answer_case, condition, denoiser, enlarge, sample_members
+from ddmkit.sampling import Model, answer_case, denoiser, enlarge, given_inputs, sample_members
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def test_members_batched_or_one_by_one_agree(setting: Callable[..., Setting], fr
 def test_a_member_is_its_own_whoever_else_is_sampled(setting: Callable[..., Setting], fresh: float) -> None:
     configuration, (case, _) = setting(f"sampler.fresh={fresh}")
     model = tiny_model(configuration)
-    given_to_it = condition(configuration, case.read(case.whole()))
-    together = sample_members(model, given_to_it, case.name, range(1, 4), seed=0)
-    alone = sample_members(model, given_to_it, case.name, range(2, 3), seed=0)
+    inputs = given_inputs(model, case.read(case.whole()), 3)
+    together = sample_members(model, inputs, case.name, range(1, 4), seed=0)
+    alone = sample_members(model, inputs[:1], case.name, range(2, 3), seed=0)
     assert torch.allclose(together[1:2], alone, rtol=0, atol=1e-6)
     assert not torch.allclose(together[0], together[1], atol=1e-2)
 
@@ -127,9 +127,8 @@ def test_the_network_is_given_condition_encoding_and_noise_in_this_order(setting
 
 def test_estimates_are_clipped_to_the_tasks_range(setting: Callable[..., Setting]) -> None:
     configuration, (case, _) = setting("diffusion.prediction=x0")
-    given_to_it = condition(configuration, case.read(case.whole()))
     model = Model(configuration, FromFunction(lambda inputs, _: 5 * inputs[:, -1:]))
-    denoise = denoiser(model, given_to_it, configuration.schedule.alphas_bar(), 2)
+    denoise = denoiser(model, given_inputs(model, case.read(case.whole()), 2), configuration.schedule.alphas_bar())
     noisy = normal((2, 1, *SHAPE), 0, "x")
     assert torch.equal(denoise(noisy, 10), (5 * noisy).clamp(-1, 1))
 

@@ -235,9 +235,11 @@ def test_labels_without_a_meaning_are_counted_and_named_with_those_that_have_one
     array = masks()
     array[0, 0, :2], array[0, 0, 2] = 3, 9
     path = save(tmp_path / "seg.nii.gz", array)
-    known = r"known are 0 \(background\), 1 \(core\), 2 \(edema\), 4 \(enhancing\)\."
-    with pytest.raises(RefusedDataError, match=rf"3 \(2 voxels\), 9 \(1 voxels\); {known}"):
+    known = r"3 \(2 voxels\), 9 \(1 voxels\); known are 0 \(background\), 1 \(core\), 2 \(edema\), 4 \(enhancing\)"
+    with pytest.raises(RefusedDataError, match=rf"{known}: say what they mean in the ddmkit\.yaml .* by --dataset\.$"):
         read_labels(path, LABELS, silence)
+    with pytest.raises(RefusedDataError, match=rf"{known}: ask somebody\.$"):
+        read_labels(path, LABELS, silence, advice="ask somebody")
 
 
 def test_a_modality_that_a_case_lacks_is_named_with_those_it_has(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,13 +12,12 @@ import numpy as np
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.files import write_text
 from ddmkit.labels import numbers_for
-from ddmkit.run.cases import few, refuse_or_skip, usable_cases
+from ddmkit.run.cases import Place, few, refuse_or_skip, usable_cases
 from ddmkit.store import Store
 from ddmkit.volume import write_like
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ddmkit.configuration import Configuration
     from ddmkit.dataset import Case, Dataset
@@ -34,6 +35,14 @@ class Asked(NamedTuple):
     names: Sequence[str]
     by: str
     """What asked for them, such as "--cases"."""
+
+
+class Questions(NamedTuple):
+    """Cases that are to be answered."""
+
+    cases: list[StoredCase]
+    labelled: list[str]
+    """The names of those whose answers can be scored, since they have a reference."""
 
 
 class Answered(NamedTuple):
@@ -57,7 +66,7 @@ def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which case
     progress: Callable[[int, int], None],
     *,
     skip_bad: bool,
-) -> list[StoredCase]:
+) -> Questions:
     """Find and normalise cases before the first is answered, so that a bad one is known before hours of work.
 
     Args:
@@ -74,28 +83,39 @@ def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which case
         DataError: some cannot be used and may not be skipped, or all cannot.
     """
     found = usable_cases(layout, source, configuration.task.modalities, references=False)
-    _refuse_mixing(target, [*found.cases, *found.refused])
+    place = Place(layout, source)
+    _refuse_mixing(target, source, [*found.cases, *found.refused])
     there = {case.name: case for case in found.cases}
     names = sorted(there.keys() | found.wrong.keys())
     if asked is not None:
         _refuse_strangers(asked, names, source)
         names = sorted(set(asked.names))
     bad = {name: found.wrong[name] for name in names if name in found.wrong}
-    refuse_or_skip(bad, len(names), source, skip_bad=skip_bad)
+    refuse_or_skip(bad, len(names), place, skip_bad=skip_bad)
     chosen = [there[name] for name in names if name in there]
     opened = Store(configuration, references=False).open_all(chosen, progress)
-    refuse_or_skip(opened.wrong, len(chosen), source, skip_bad=skip_bad)
-    return opened.cases
+    refuse_or_skip(opened.wrong, len(chosen), place, skip_bad=skip_bad)
+    return Questions(opened.cases, [case.name for case in opened.cases if there[case.name].reference is not None])
 
 
-def _refuse_mixing(target: Path, cases: Sequence[Case]) -> None:
-    """Make sure that no answer takes the place of a reference: in several layouts they are called the same."""
-    for case in cases:
-        if target.resolve() in {file.parent.resolve() for file in case.files}:
+def _refuse_mixing(target: Path, source: Path, cases: Sequence[Case]) -> None:
+    """Make sure that no answer takes the place of a reference or is taken for one: they may be called the same."""
+    folders = {folder: case.name for case in cases for folder in _ways_to({file.parent for file in case.files})}
+    for way in _ways_to({target}):
+        if way in folders:
             msg = (
-                f"--out {target} holds files of the case {case.name}, which answers might replace: name another folder."
+                f"--out {target} holds files of the case {folders[way]}, which answers might replace: name another "
+                "folder."
             )
             raise ConfigurationError(msg)
+        if way in _ways_to({source}) or any(way in folder.parents for folder in folders):
+            msg = f"--out {target} is where the data lie, and answers might be taken for them: name another folder."
+            raise ConfigurationError(msg)
+
+
+def _ways_to(folders: Iterable[Path]) -> set[Path]:
+    """Return the absolute paths of folders, with links as they are and followed."""
+    return {Path(way(folder)) for folder in folders for way in (os.path.abspath, os.path.realpath)}
 
 
 def _refuse_strangers(asked: Asked, names: Sequence[str], source: Path) -> None:
@@ -154,8 +174,8 @@ def go_on_with(folder: Path, made_by: Mapping[str, Any]) -> dict[str, Answered]:
         ConfigurationError: the folder's answers were made in another way.
         DataError: its record cannot be read.
     """
-    record = _read_record(folder)
-    if record is None or not record.cases:
+    record = read_record(folder)
+    if not record.cases:
         return {}
     for what, now in made_by.items():
         before = record.facts.get(what)
@@ -168,31 +188,36 @@ def go_on_with(folder: Path, made_by: Mapping[str, Any]) -> dict[str, Answered]:
     return record.cases
 
 
-def read_answered(folder: Path) -> dict[str, Answered]:
-    """Read what a sampling wrote down about its answers, by case; nothing where another program made them.
-
-    Raises:
-        DataError: the record is there and cannot be read.
-    """
-    record = _read_record(folder)
-    return {} if record is None else record.cases
-
-
-class _Record(NamedTuple):
+class Record(NamedTuple):
     """What a sampling wrote down."""
 
     facts: Mapping[str, Any]
     """All of it, as it stands in the file."""
     cases: dict[str, Answered]
 
+    @property
+    def task(self) -> dict[str, Any] | None:
+        """Name and settings of the task that was answered, where they are written down."""
+        task = self.facts.get("task")
+        return task if isinstance(task, dict) else None
 
-def _read_record(folder: Path) -> _Record | None:
+
+NO_RECORD = Record({}, {})
+"""What is known of another program's predictions."""
+
+
+def read_record(folder: Path) -> Record:
+    """Read what a sampling wrote down about its answers; nothing where another program made them.
+
+    Raises:
+        DataError: the record is there and cannot be read.
+    """
     path = folder / RECORD
     if not path.is_file():
-        return None
+        return NO_RECORD
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return _Record(facts, {name: _answered(said) for name, said in facts["cases"].items()})
+        return Record(facts, {name: _answered(said) for name, said in facts["cases"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"Cannot read {path} ({error!r}), which says what the answers' numbers mean: remove it to read them as the "

@@ -57,8 +57,8 @@ class Batches:
         return Batch(inputs, torch.tensor([float(t)]), configuration.diffusion.target(x0, noise, alpha_bar))
 
     def step(self, step: int) -> list[Batch]:
-        """Return the micro-batches of one optimizer step."""
-        return [self._joined(step, indices) for indices in self._groups()]
+        """Return the micro-batches of one optimizer step; windows of different shapes are in different ones."""
+        return [batch for indices in self._groups() for batch in self._joined(step, indices)]
 
     def ahead(self, first: int, last: int) -> Generator[tuple[int, list[Batch]]]:
         """Yield (step, batches) from `first` to `last`, preparing the next ones in threads while these are used.
@@ -68,13 +68,13 @@ class Batches:
         """
         loading = self._configuration.loading
         with ThreadPoolExecutor(loading.threads, thread_name_prefix="ddmkit-loading") as pool:
-            coming: deque[list[Future[Batch]]] = deque()
+            coming: deque[list[Future[list[Batch]]]] = deque()
             try:
                 for step in range(first, last + 1):
                     while len(coming) <= loading.prefetch and step + len(coming) <= last:
                         ahead = step + len(coming)
                         coming.append([pool.submit(self._joined, ahead, indices) for indices in self._groups()])
-                    yield step, [future.result() for future in coming.popleft()]
+                    yield step, [batch for future in coming.popleft() for batch in future.result()]
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -83,10 +83,14 @@ class Batches:
         size = self._configuration.training.batch_size
         return [range(first, min(first + self._micro_batch, size)) for first in range(0, size, self._micro_batch)]
 
-    def _joined(self, step: int, indices: range) -> Batch:
-        inputs, times, targets = zip(*(self.example(step, index) for index in indices), strict=True)
-        batch = Batch(torch.cat(inputs), torch.cat(times), torch.cat(targets))
-        return Batch(*(part.pin_memory() for part in batch)) if self._pinned else batch
+    def _joined(self, step: int, indices: range) -> list[Batch]:
+        """Return examples in as few batches as the shapes of their windows allow."""
+        alike: dict[torch.Size, list[Batch]] = {}
+        for index in indices:
+            example = self.example(step, index)
+            alike.setdefault(example.inputs.shape, []).append(example)
+        batches = [Batch(*map(torch.cat, zip(*examples, strict=True))) for examples in alike.values()]
+        return [Batch(*(part.pin_memory() for part in batch)) for batch in batches] if self._pinned else batches
 
     def _case(self, number: int) -> StoredCase:
         epoch, position = divmod(number, len(self._cases))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-from shlex import quote
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ddmkit.assembly import typed
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.randomness import generator
-from ddmkit.rules import shown
+from ddmkit.rules import refuse, shown
 from ddmkit.searching import walk
 from ddmkit.volume import case_header
 
@@ -33,6 +34,20 @@ _FEW = 5
 _OFFICIAL = 369
 """Cases of the training set of BraTS 2020."""
 _OFFICIAL_ENDS = {"train": (0, 295), "validation": (295, 332), "test": (332, 369)}
+
+
+class Place(NamedTuple):
+    """Where cases lie, and how they are laid out there."""
+
+    layout: Dataset
+    path: Path
+
+    @property
+    def look(self) -> str:
+        """The command that looks at each of them, with what `--dataset` and `-o` said of their layout."""
+        kind, name, *settings = typed(self.layout)
+        named = [] if not settings and self.layout.recognises(self.path) else [kind, name, *settings]
+        return shlex.join(["ddmkit", "check", str(self.path), *named])
 
 
 class Found(NamedTuple):
@@ -110,9 +125,10 @@ def usable_cases(dataset: Dataset, data: Path, modalities: Sequence[str], *, ref
         references: whether references are needed; where they are not, they need not be readable.
 
     Raises:
-        DataError: there are none at all.
+        DataError: there are none at all, or none has one of the images.
     """
     cases, wrong = find_cases(dataset, data)
+    _require_images(cases, modalities, data)
     headers: dict[str, Header] = {}
     refused: list[Case] = []
     warnings: list[str] = []
@@ -123,26 +139,39 @@ def usable_cases(dataset: Dataset, data: Path, modalities: Sequence[str], *, ref
         except DataError as error:
             wrong[case.name] = str(error)
             refused.append(case)
-    _warn_of_some(warnings, data)
+    _warn_of_some(warnings, Place(dataset, data))
     return Found([case for case in cases if case.name in headers], headers, wrong, refused)
 
 
-def _warn_of_some(warnings: Sequence[str], data: Path) -> None:
+def _require_images(cases: Sequence[Case], modalities: Sequence[str], data: Path) -> None:
+    """Make sure that each image is known to some case; where none has it, the task is wrong and not the cases."""
+    there = list(dict.fromkeys(modality for case in cases for modality in case.images))
+    missing = [modality for modality in modalities if modality not in there]
+    if cases and missing:
+        option = shlex.quote(f"task.images={','.join(there)}")
+        instead = f"add them, or train on what there is by -o {option}" if there else "add them"
+        refuse(
+            "missing-modality",
+            f"The task asks for images called {', '.join(missing)}, which no case under {shown(data)} has; they have "
+            f"{', '.join(there) or 'none'}: {instead}.",
+        )
+
+
+def _warn_of_some(warnings: Sequence[str], place: Place) -> None:
     """Tell the first warnings only: what is odd about one file is often odd about all."""
     for warning in warnings[:_NAMED]:
         _log.warning("%s", warning)
     if len(warnings) > _NAMED:
-        more, path = len(warnings) - _NAMED, quote(str(data))
-        _log.warning("There are %d more such warnings: ddmkit check %s lists all.", more, path)
+        _log.warning("There are %d more such warnings: %s lists all.", len(warnings) - _NAMED, place.look)
 
 
-def refuse_or_skip(wrong: Mapping[str, str], total: int, data: Path, *, skip_bad: bool) -> None:
+def refuse_or_skip(wrong: Mapping[str, str], total: int, place: Place, *, skip_bad: bool) -> None:
     """Make sure that nobody works on a part of the data without having said so.
 
     Args:
         wrong: why cases cannot be used, by name.
         total: how many cases there are, these included.
-        data: where they lie.
+        place: where they lie.
         skip_bad: whether to go on without them, naming each in a warning.
 
     Raises:
@@ -150,18 +179,17 @@ def refuse_or_skip(wrong: Mapping[str, str], total: int, data: Path, *, skip_bad
     """
     if not wrong:
         return
-    if skip_bad and len(wrong) == total:
-        msg = f"None of the {total} cases under {data} can be used: ddmkit check {quote(str(data))} says why."
-        raise DataError(msg)
-    if skip_bad:
+    none_left = len(wrong) == total
+    if skip_bad and not none_left:
         for name, reason in wrong.items():
             _log.warning("Left out %s: %s", name, reason)
         return
     few = [f"{name}: {reason}" for name, reason in list(wrong.items())[:_NAMED]]
     more = f" And {len(wrong) - _NAMED} more." if len(wrong) > _NAMED else ""
+    instead = "" if none_left else ", or leave them out by adding --skip-bad"
     msg = (
-        f"{len(wrong)} of {total} cases cannot be used. {' '.join(few)}{more} Mend them, or leave them out by adding "
-        f"--skip-bad; ddmkit check {quote(str(data))} lists all."
+        f"{len(wrong)} of {total} cases cannot be used. {' '.join(few)}{more} Mend them{instead}; {place.look} shows "
+        "what each case has."
     )
     raise DataError(msg)
 

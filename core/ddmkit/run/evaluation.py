@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmkit.detection import recognise
 from ddmkit.errors import DataError
 from ddmkit.labels import classes_of
-from ddmkit.run.answers import read_answered
-from ddmkit.run.cases import refuse_or_skip
+from ddmkit.run.cases import few, refuse_or_skip
 from ddmkit.scoring import Segmentation, score_case, told
 from ddmkit.searching import image_stem
 from ddmkit.volume import check_same_grid, read_header, read_labels, spacing_of
@@ -22,8 +21,12 @@ if TYPE_CHECKING:
     from ddmkit.dataset import Case
     from ddmkit.registry import Registry
     from ddmkit.run.answers import Answered
+    from ddmkit.run.cases import Place
     from ddmkit.scoring import Score
     from ddmkit.task import Task
+
+
+_SAY_LABELS = "say what the numbers in the predictions mean, as in --labels 1=liver,2=lesion"
 
 
 class Pair(NamedTuple):
@@ -44,16 +47,20 @@ class Meanings(NamedTuple):
     """What a file beside them says, such as nnU-Net's dataset.json."""
 
     @classmethod
-    def of(cls, registry: Registry, predictions: Path, given: Mapping[int, str] | None) -> Meanings:
-        """Look at the folder of the predictions.
+    def of(
+        cls,
+        registry: Registry,
+        predictions: Path,
+        given: Mapping[int, str] | None,
+        answered: Mapping[str, Answered],
+    ) -> Meanings:
+        """Look at the folder of the predictions, if nobody says what they mean.
 
         Raises:
-            DataError: what lies beside them cannot be read, and the user does not say what they mean.
+            DataError: the dataset.json beside them cannot be read.
         """
-        if given is not None:
-            return cls(given, {}, {})
-        answered = read_answered(predictions)
-        return cls(None, answered, {} if answered else _described(registry, predictions))
+        known = given is not None or answered
+        return cls(given, answered, {} if known else _described(registry, predictions))
 
     def labels(self, case: Case) -> Mapping[int, str]:
         """Return what the numbers in the prediction of a case mean; by default the same as in its reference."""
@@ -77,46 +84,59 @@ class Matched(NamedTuple):
 
     pairs: list[Pair]
     unlabelled: list[str]
-    """Cases with a prediction and without a reference."""
+    """What else is predicted: cases that have no reference, or are not there."""
 
 
 def match(
-    predictions: Path, cases: Mapping[str, Case], wrong: Mapping[str, str], reference: Path, *, skip_bad: bool = False
+    predictions: Path, cases: Mapping[str, Case], wrong: Mapping[str, str], place: Place, *, skip_bad: bool = False
 ) -> Matched:
     """Match files to cases by name; what a sampling wrote beside its answers (_mean, _var) is no prediction.
 
     Args:
         predictions: the folder of the files.
-        cases: those under `reference`, by name.
+        cases: those that there are, by name.
         wrong: why other cases cannot be used, by name.
-        reference: where the cases lie.
+        place: where the cases lie.
         skip_bad: whether to go on without the wrong ones.
 
     Raises:
-        DataError: there is no prediction, one is there twice, its case is unknown, or wrong and may not be skipped.
+        DataError: there is no prediction of a case with a reference, one is there twice, or its case is wrong and may
+            not be skipped.
     """
+    found = _predicted(predictions, cases.keys() | wrong.keys())
+    bad = {name: wrong[name] for name in found if name in wrong}
+    refuse_or_skip(bad, len(found), place, skip_bad=skip_bad)
+    labelled = {name: case for name, case in cases.items() if case.reference is not None}
+    pairs = [Pair(path, labelled[name]) for name, path in found.items() if name in labelled]
+    if not pairs:
+        named = (
+            f"its files are named after {few(list(found))}" if found else "looked for CASE_seg.nii.gz and CASE.nii.gz"
+        )
+        those = f", the cases there are {few(list(labelled))}" if found and labelled else ""
+        msg = (
+            f"{predictions} holds no answer to a case with a reference under {place.path}: {named}{those}; give the "
+            "folders that belong together."
+        )
+        raise DataError(msg)
+    return Matched(pairs, [name for name in found if name not in labelled and name not in bad])
+
+
+def _predicted(predictions: Path, names: AbstractSet[str]) -> dict[str, Path]:
+    """Return the predictions in a folder by what they are of, be it among the names of cases or not."""
+    files = _images(predictions)
+    stems = {image_stem(path.name) for path in files}
+    known = names | stems | {stem.removesuffix("_seg") for stem in stems}
     found: dict[str, Path] = {}
-    for path in _images(predictions):
-        name = _case_of(path, cases.keys() | wrong.keys())
-        if name is None:
-            msg = f"{path} answers no case under {reference}: add its case there, or move the file away."
-            raise DataError(msg)
+    for path in files:
+        stem = image_stem(path.name)
+        if stem not in names and _lies_beside(stem, known):
+            continue
+        name = stem if stem in names else stem.removesuffix("_seg")
         if name in found:
             msg = f"{path} and {found[name].name} both answer the case {name!r}: move one of them away."
             raise DataError(msg)
-        if name:
-            found[name] = path
-    bad = {name: wrong[name] for name in found if name in wrong}
-    refuse_or_skip(bad, len(found), reference, skip_bad=skip_bad)
-    known = {name: path for name, path in found.items() if name in cases}
-    pairs = [Pair(path, cases[name]) for name, path in known.items() if cases[name].reference is not None]
-    if not pairs:
-        msg = (
-            f"{predictions} holds no answer to a case with a reference under {reference}: looked for CASE_seg.nii.gz "
-            "and CASE.nii.gz; give the folder that holds them."
-        )
-        raise DataError(msg)
-    return Matched(pairs, [name for name in known if cases[name].reference is None])
+        found[name] = path
+    return found
 
 
 def _images(folder: Path) -> list[Path]:
@@ -128,14 +148,9 @@ def _images(folder: Path) -> list[Path]:
     return [path for path in visible if image_stem(path.name) and path.suffix.lower() != ".img"]
 
 
-def _case_of(path: Path, names: AbstractSet[str]) -> str | None:
-    """Return the case that a file is an answer to, "" where it lies beside one, None where it belongs to none."""
-    stem = image_stem(path.name)
-    for name in (stem, stem.removesuffix("_seg")):
-        if name in names:
-            return name
-    beside = re.fullmatch(r"(.+)_(?:mean|var)(?:_.+)?", stem)
-    return "" if beside is not None and beside[1] in names else None
+def _lies_beside(stem: str, known: AbstractSet[str]) -> bool:
+    """Tell whether a file is the mean or the variance, of one channel or the only one, beside a prediction."""
+    return any(stem[: ending.start()] in known for ending in re.finditer(r"_(?:mean|var)(?=_|$)", stem))
 
 
 def score_pair(pair: Pair, labels: Mapping[int, str], task: Task) -> list[Score]:
@@ -158,11 +173,11 @@ def score_pair(pair: Pair, labels: Mapping[int, str], task: Task) -> list[Score]
     if not regions:
         msg = (
             f"Case {case.name}: the prediction knows {', '.join(classes[1:])} and the reference "
-            f"{', '.join(case.classes[1:])}, which have no region of the task {task.name!r} in common; say with "
-            "--labels what the prediction's numbers mean, or choose another --task."
+            f"{', '.join(case.classes[1:])}, which have no region of the task {task.name!r} in common; {_SAY_LABELS}, "
+            "or choose another --task."
         )
         raise DataError(msg)
-    prediction = Segmentation(read_labels(path, labels), classes)
+    prediction = Segmentation(read_labels(path, labels, advice=_SAY_LABELS), classes)
     reference = Segmentation(read_labels(case.reference, case.labels), case.classes)
     return score_case(case.name, prediction, reference, regions, spacing_of(header.affine))
 

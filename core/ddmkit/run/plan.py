@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ddmkit.errors import ConfigurationError, DataError
+from ddmkit.errors import DataError
 from ddmkit.grid import Grid
 from ddmkit.run.cases import (
+    Place,
     few,
     labelled_cases,
     refuse_changed,
@@ -19,10 +21,10 @@ from ddmkit.run.cases import (
     split_cases,
     usable_cases,
 )
-from ddmkit.window import Window
+from ddmkit.window import Window, enclosing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ddmkit.configuration import Configuration
@@ -72,11 +74,12 @@ def make_plan(
 
     Raises:
         DataError: there are no cases, some cannot be used, or one of the split is gone.
-        ConfigurationError: the shares of the split or the windows of a batch cannot be.
+        ConfigurationError: the shares of the split cannot be.
     """
     found = usable_cases(configuration.dataset, data, configuration.task.modalities)
     if split is None:
-        refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), data, skip_bad=skip_bad)
+        place = Place(configuration.dataset, data)
+        refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), place, skip_bad=skip_bad)
         _warn_of_split(found)
         whole = split_cases(labelled_cases([*found.cases, *found.refused], data), configuration.split)
         splits = {part: [case for case in cases if case.name in found.headers] for part, cases in whole.items()}
@@ -89,8 +92,9 @@ def make_plan(
     regions = {shape: configuration.region_of(Window.whole(shape)) for shape in shapes}
     region, factor, window = next(iter(regions.values())), configuration.patch.factor, None
     if configuration.preprocessing.frame != "brain":
-        check_windows(configuration, regions.values())
+        warn_of_windows(configuration, regions.values())
         _warn_of_padding(configuration, regions)
+        _warn_of_frame(configuration, shapes)
         size = configuration.patch.size(region.size)
         window = Window((0, 0, 0), size, size, factor).shape
     return Plan(
@@ -125,19 +129,41 @@ def _check_meanings(configuration: Configuration, cases: Sequence[Case]) -> None
             raise DataError(msg) from error
 
 
-def check_windows(configuration: Configuration, regions: Iterable[Window]) -> None:
-    """Make sure that the windows of whichever cases meet in a batch have one shape.
-
-    Raises:
-        ConfigurationError: they do not.
-    """
+def warn_of_windows(configuration: Configuration, regions: Collection[Window]) -> None:
+    """Say where windows of a batch differ in shape, so that the network sees them one after the other."""
     sizes = sorted({configuration.patch.size(region.size) for region in regions})
     if len(sizes) > 1 and (configuration.engine.micro_batch or configuration.training.batch_size) > 1:
-        msg = (
-            f"The cases differ in shape and so do their windows, {sizes[0]} and {sizes[-1]}, which fit in no common "
-            "batch: set preprocessing.frame or patch.sides, or engine.micro_batch=1, with -o."
+        alike = _making_alike(configuration, sizes, regions)
+        _log.warning(
+            "The cases differ in shape and so do their windows, such as %s and %s: only windows of one shape share an "
+            "evaluation of the network.%s",
+            _sides(sizes[0]),
+            _sides(sizes[-1]),
+            f" For windows of one shape, which are faster, type -o {alike}." if alike else "",
         )
-        raise ConfigurationError(msg)
+
+
+def _making_alike(configuration: Configuration, sizes: Sequence[Shape], regions: Collection[Window]) -> str:
+    """Return the setting that would give all windows one shape, if there is one."""
+    if "sides" in type(configuration.patch).model_fields:
+        return f"patch.sides={_listed(reduce(_inner, sizes))}"
+    if configuration.preprocessing.frame == "brain":
+        return ""
+    return f"preprocessing.frame={_listed(reduce(enclosing, [region.frame for region in regions]))}"
+
+
+def _inner(one: Shape, other: Shape) -> Shape:
+    """Return the largest shape that both hold."""
+    x, y, z = (min(sides) for sides in zip(one, other, strict=True))
+    return x, y, z
+
+
+def _sides(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def _listed(shape: Shape) -> str:
+    return ",".join(map(str, shape))
 
 
 def count_parameters(configuration: Configuration) -> int:
@@ -163,6 +189,23 @@ def _warn_of_padding(configuration: Configuration, regions: Mapping[Shape, Windo
         if region.frame != asked:
             window = configuration.patch.size(asked)
             _log.warning("The window %s is larger than the volume %s: it is padded to %s.", window, asked, region.frame)
+
+
+def _warn_of_frame(configuration: Configuration, shapes: Mapping[Shape, int]) -> None:
+    """Say where volumes do not fit in the frame that was asked for."""
+    if (asked := configuration.preprocessing.asked) is None:
+        return
+    larger = {shape: count for shape, count in shapes.items() if enclosing(shape, asked) != asked}
+    if larger:
+        _log.warning(
+            "preprocessing.frame=%s is too small for %d of the %d cases, such as one of %s, which keep their own sides "
+            "where those are longer: type -o preprocessing.frame=%s for a frame that holds all.",
+            _listed(asked),
+            sum(larger.values()),
+            sum(shapes.values()),
+            _sides(max(larger)),
+            _listed(reduce(enclosing, larger, asked)),
+        )
 
 
 def _shapes(configuration: Configuration, headers: Iterable[Header]) -> dict[Shape, int]:

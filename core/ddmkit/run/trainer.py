@@ -14,10 +14,10 @@ from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.randomness import seed_of
 from ddmkit.rate import learning_rate
 from ddmkit.run.batches import Batches
-from ddmkit.run.cases import refuse_changed, refuse_empty, refuse_or_skip
+from ddmkit.run.cases import Place, refuse_changed, refuse_empty, refuse_or_skip
 from ddmkit.run.folder import Best, RunFolder, State, read_state
 from ddmkit.run.interruption import Interruption
-from ddmkit.run.plan import check_windows
+from ddmkit.run.plan import warn_of_windows
 from ddmkit.run.validation import mean_dice, take_picture, validate
 from ddmkit.sampling import Model
 from ddmkit.scoring import Score
@@ -253,8 +253,9 @@ def open_cases(
     opened = Store(configuration).open_all(cases, partial(progress, "cases normalised"))
     if resume:  # of which no case may be left out, whatever is typed
         refuse_changed(opened.wrong)
-    refuse_or_skip(opened.wrong, len(cases), plan.data, skip_bad=skip_bad)
-    check_windows(configuration, {case.region for case in opened.cases})
+    refuse_or_skip(opened.wrong, len(cases), Place(configuration.dataset, plan.data), skip_bad=skip_bad)
+    if configuration.preprocessing.frame == "brain":  # whose boxes the plan could not know
+        warn_of_windows(configuration, {case.region for case in opened.cases})
     named = {case.name: case for case in opened.cases}
     splits = {part: [named[case.name] for case in cases if case.name in named] for part, cases in plan.splits.items()}
     refuse_empty(splits)

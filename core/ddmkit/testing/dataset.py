@@ -44,6 +44,8 @@ def check_dataset(dataset: Dataset, root: Path | None = None) -> None:
 def _check_labels(whose: str, labels: Mapping[int, str]) -> None:
     require(labels, f"{whose} is empty: say what the numbers in a label file mean.")
     require(all(labels.values()), f"{whose} has a number without a meaning: {dict(labels)}.")
+    large = [name for name in labels.values() if name != name.lower()]
+    require(not large, f"{whose} means {', '.join(large)}: write that in small letters, as tasks ask for it.")
     require("background" not in labels.values(), f"{whose} lists background, which is 0 and understood.")
     require(min(labels) > 0, f"{whose} lists the number {min(labels)}; they count from 1.")
 
@@ -84,6 +86,8 @@ def _check_cases(dataset: Dataset, root: Path) -> None:
 def _check_case(dataset: Dataset, case: Case) -> None:
     title = type(dataset).__qualname__
     require(case.images, f"{title} finds no image of the case {case.name}.")
+    large = [name for name in case.images if name != name.lower()]
+    require(not large, f"{title} calls images {', '.join(large)}: write that in small letters, as tasks ask for it.")
     if case.labels or case.reference is not None:
         _check_labels(f"labels of {title}'s case {case.name}", case.labels)
     same = dataset.labels is None or case.labels == dataset.labels

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from ddmkit.footprint import Work, stood_for
 from ddmkit_plugins.backbones.normalization import ChannelNorm, GroupNorm
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from ddmkit_plugins.backbones.unet3d_settings import UNet3dSettings
 
     MakeBlock: TypeAlias = Callable[[int, int], "ResidualBlock"]
+
+
+_SMALL = 50**3
+"""Voxels; measured on two CPU cores with AVX-512."""
 
 
 class UNet3d(nn.Module):
@@ -48,14 +53,28 @@ class UNet3d(nn.Module):
         self.answer = _zeroed(nn.Conv3d(decoder[-1].out_channels, out_channels, 3, padding=1))
         self.merge = average if settings.skips == "average" else concatenate
 
+    def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
+        """Return the ways that `forward` may go, fastest first."""
+        lean = ("slabs", "recompute")
+        if device.type != "cpu":
+            return ("plain", *lean)
+        # Small volumes in float32 are the one thing that torch does faster, and only if there are several.
+        members, _, *sides = work.shape
+        together = work.training and members > 1 and work.precision == torch.float32
+        return ("plain", *lean) if together and math.prod(sides) < _SMALL else lean
+
     @override
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, way: str = "plain") -> Tensor:
         """Return the answer to x_t, of shape (N, out_channels, X, Y, Z).
 
         Args:
-            x: shape (N, in_channels, X, Y, Z), in the weights' dtype; any X, Y, Z >= 1.
+            x: shape (N, in_channels, X, Y, Z); any X, Y, Z >= 1.
             t: times from 1 to T, shape (N,).
+            way: plain, as it stands below and in the weights' dtype; slabs, the same to rounding in less memory; or
+                recompute, in still less, for some more arithmetic.
         """
+        if way != "plain":
+            return self._lean(x, t, recompute=way == "recompute")
         embedding = self.time_embedding(t)
         skips: list[Tensor] = []
         h = x
@@ -73,6 +92,15 @@ class UNet3d(nn.Module):
         h = silu(self.normalize(h))
         answer: Tensor = self.answer(h)
         return answer
+
+
+    def _lean(self, x: Tensor, t: Tensor, *, recompute: bool) -> Tensor:
+        from ddmkit_plugins.backbones import unet3d_gradients, unet3d_lean  # which know this module
+
+        kind = stood_for(x.device).type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.answer.weight.dtype
+        lean = unet3d_gradients.answer if torch.is_grad_enabled() else unet3d_lean.evaluate
+        return lean(self, x, t, dtype, recompute=recompute)
 
 
 class TimeEmbedding(nn.Module):

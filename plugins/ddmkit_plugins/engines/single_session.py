@@ -6,6 +6,7 @@ import copy
 import math
 import resource
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,8 @@ from typing_extensions import override
 from ddmkit import CheckpointError, DivergedError, Session, StepResult, StorageError
 from ddmkit.memory import memory_guard
 from ddmkit.rate import learning_rate
+from ddmkit.sizes import bytes_of
+from ddmkit.thrift import Thrift
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,9 +32,7 @@ if TYPE_CHECKING:
     from ddmkit_plugins.engines.single import Single
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-_SMALLER_NETWORK = "lower backbone.width, or choose another engine.device"
-_SMALLER_STEP = "lower patch.sides or engine.micro_batch, or set engine.precision=bfloat16"
-_SMALLER_SAMPLE = "lower sampling.members_at_once, or set engine.precision=bfloat16"
+_SMALLER_NETWORK = "type -o backbone.width=… with a smaller one, or choose another engine.device"
 
 
 class SingleSession(Session):
@@ -51,6 +52,9 @@ class SingleSession(Session):
         layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
         with memory_guard(device, _SMALLER_NETWORK):
             self._network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        lowered = settings.precision == "bfloat16"
+        limit = None if settings.memory is None else bytes_of(settings.memory)
+        self._thrift = Thrift(self._network, device, torch.bfloat16 if lowered else torch.float32, limit)
         self._averaged: nn.Module | None = None
         self._optimizer: torch.optim.AdamW | None = None
         if training is not None:
@@ -59,12 +63,13 @@ class SingleSession(Session):
                 lr=training.learning_rate,
                 betas=training.betas,
                 weight_decay=training.weight_decay,
+                fused=True,  # without temporaries of all weights' size
             )
             self._averaged = copy.deepcopy(self._network).requires_grad_(requires_grad=False) if training.ema else None
 
     @override
     def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
-        with memory_guard(self.device, _SMALLER_STEP):
+        with memory_guard(self.device, _SMALLER_NETWORK):
             return self._step(batches, count, loss, number)
 
     def _step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
@@ -88,9 +93,8 @@ class SingleSession(Session):
         network = self._averaged or self._network
         network.eval()
         # Not inference_mode: samplers clip in place what is answered here.
-        with torch.no_grad(), self._precision(), memory_guard(self.device, _SMALLER_SAMPLE):
-            output: Tensor = network(inputs, times)
-            return output.float()
+        with torch.no_grad(), memory_guard(self.device, partial(self._thrift.advice, tuple(inputs.shape), training=False)):
+            return self._evaluate(network, inputs, times, training=False).float()
 
     @override
     def save(self, folder: Path) -> None:
@@ -126,16 +130,30 @@ class SingleSession(Session):
     def _accumulate(self, batch: Batch, count: int, loss: Loss, number: int) -> float:
         """Add one batch's share of the gradient; return its share of the mean loss."""
         layout = torch.channels_last_3d if self._settings.channels_last else torch.contiguous_format
-        inputs = batch.inputs.to(self.device, memory_format=layout, non_blocking=True)
-        times, target = batch.times.to(self.device, non_blocking=True), batch.target.to(self.device, non_blocking=True)
-        with self._precision():
-            output = self._network(inputs, times)
-        share = loss(output, target) * (len(inputs) / count)
-        value = float(share.detach())
-        if not math.isfinite(value):
-            raise DivergedError(_diverged("loss", value, number))
-        share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        shape = tuple(batch.inputs.shape)
+        with memory_guard(self.device, partial(self._thrift.advice, shape, training=True)):
+            inputs = batch.inputs.to(self.device, memory_format=layout, non_blocking=True)
+            times, target = batch.times.to(self.device, non_blocking=True), batch.target.to(self.device, non_blocking=True)
+            output = self._evaluate(self._network, inputs, times, training=True)
+            share = loss(output, target) * (len(inputs) / count)
+            value = float(share.detach())
+            if not math.isfinite(value):
+                raise DivergedError(_diverged("loss", value, number))
+            share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value
+
+    def _evaluate(self, network: nn.Module, inputs: Tensor, times: Tensor, *, training: bool) -> Tensor:
+        """Go through the network by the fastest way that there is memory for."""
+        way = self._thrift.way(tuple(inputs.shape), training=training, more=self._moments_to_come() if training else 0)
+        with self._precision():
+            output: Tensor = network(inputs, times) if way is None else network(inputs, times, way)
+        return output
+
+    def _moments_to_come(self) -> int:
+        """Return the bytes of what AdamW makes in its first step."""
+        if self._optimizer is None or self._optimizer.state:
+            return 0
+        return sum(len(_MOMENTS) * parameter.nbytes for _, parameter in self._learned())
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(

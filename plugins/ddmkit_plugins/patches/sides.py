@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+
+from ddmkit.window import thrice
 
 if TYPE_CHECKING:
     from ddmkit import Shape
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
 Side: TypeAlias = Annotated[int, Field(ge=1)]
 Sides: TypeAlias = Annotated[
     tuple[Side, Side, Side] | None,
-    Field(description="Side lengths of a window in voxels, X, Y, Z; left out: half the volume's, rounded up."),
+    BeforeValidator(thrice),
+    Field(
+        description="Side lengths of a window in voxels, X,Y,Z or one for all; left out: half the volume's, rounded up."
+    ),
 ]
 
 

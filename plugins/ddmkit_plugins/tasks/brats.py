@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from ddmkit import DataError
-from ddmkit_plugins.tasks.masks import Masks, Names
+from ddmkit_plugins.tasks.masks import Images, Masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +32,9 @@ class Brats(Masks):
     """
 
     name: ClassVar[str] = "brats"
-    images: Names = Field(
-        default=("t1", "t1ce", "t2", "flair"), description="Images of a case that the network is given, in order."
+    images: Images = Field(
+        default=("t1", "t1ce", "t2", "flair"),
+        description="Images of a case that the network is given, in order, in any common spelling.",
     )
     output: Literal["whole", "regions", "classes"] = Field(
         default="whole",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from typing_extensions import override
 
 from ddmkit import DataError, Task
+from ddmkit_plugins.datasets.vocabulary import modality, tissue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from ddmkit import Example
@@ -21,6 +24,11 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _as_data_say(canonical: Callable[[str], str]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Return what gives names the words that data sets are read with, so that "T1Gd" finds what is called t1ce."""
+    return lambda names: tuple(map(canonical, names))
+
+
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -29,19 +37,22 @@ def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Names: TypeAlias = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
+_Names: TypeAlias = Annotated[
+    tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...],
     BeforeValidator(_several),
-    AfterValidator(_once_each),
     Field(min_length=1),
 ]
-"""At least one name, each once."""
+"""At least one name."""
+Images: TypeAlias = Annotated[_Names, AfterValidator(_as_data_say(modality)), AfterValidator(_once_each)]
+"""Names of images, each once; common ones in any spelling."""
+Classes: TypeAlias = Annotated[_Names, AfterValidator(_as_data_say(tissue)), AfterValidator(_once_each)]
+"""Names of classes, each once; common ones in any spelling."""
 
 
 class Masks(Task):
     """Each channel of x_0 is the mask of some classes; a subclass says of which."""
 
-    images: Names
+    images: Images
     background: float = Field(default=0.0, ge=-1, le=1, description="Value of x_0 outside a mask, -1 to 1.")
     foreground: float = Field(
         default=1.0, ge=-1, le=1, description="Value of x_0 inside a mask, above background and up to 1."

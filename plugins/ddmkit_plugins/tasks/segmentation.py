@@ -8,20 +8,22 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from ddmkit_plugins.tasks.masks import Masks, Names
+from ddmkit_plugins.tasks.masks import Classes, Images, Masks
 
 
 class SegmentationTask(Masks):
     """Find the classes that are named, in the images that are named: x_0 is a mask for each class."""
 
     name: ClassVar[str] = "segmentation"
-    images: Names = Field(
-        default=("image",), description="Images of a case that the network is given, in order, by the data's names."
+    images: Images = Field(
+        default=("image",),
+        description="Images of a case that the network is given, in order, by the data's names in any common spelling.",
     )
-    classes: Names = Field(
+    classes: Classes = Field(
         default=("foreground",),
         max_length=255,
-        description="Classes that are told apart, by the data's names; every other one counts as background.",
+        description="Classes that are told apart, by the data's names in any common spelling; others count as "
+        "background.",
     )
 
     @model_validator(mode="after")

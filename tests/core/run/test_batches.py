@@ -75,6 +75,30 @@ def test_micro_batches_hold_the_same_examples_in_the_same_order(make: Make, micr
         assert same(whole(parts), whole(at_once.step(step)))
 
 
+@pytest.mark.parametrize("micro_batch", ["null", "3"])
+def test_windows_of_one_shape_share_a_batch_and_none_is_lost(
+    configured: Configured, write_cases: WriteCases, tmp_path: Path, micro_batch: str
+) -> None:
+    options = ("patch.name=coarse", "training.batch_size=6", f"engine.micro_batch={micro_batch}")
+    configuration = configured(*options)
+    folders = [write_cases(tmp_path / "even", count=2), write_cases(tmp_path / "odd", count=2, shape=(8, 6, 12))]
+    store = Store(configuration)
+    cases = [store.open(case) for folder in folders for case in configuration.dataset.cases(folder)]
+    batches = Batches(configuration, cases)
+    most = 6 if micro_batch == "null" else 3
+    for step in (1, 2, 3):
+        examples = [batches.example(step, index) for index in range(6)]
+        shapes = {example.inputs.shape[2:] for example in examples}
+        assert len(shapes) == 2
+        parts = batches.step(step)
+        assert len(parts) <= 2 * (6 // most)
+        for shape in shapes:
+            expected = [example for example in examples if example.inputs.shape[2:] == shape]
+            assert same(whole([part for part in parts if part.inputs.shape[2:] == shape]), whole(expected))
+    ((_, ahead),) = batches.ahead(3, 3)
+    assert all(same(one, other) for one, other in zip(ahead, parts, strict=True))
+
+
 def test_an_example_does_not_depend_on_what_was_drawn_before(make: Make) -> None:
     forwards = make("training.batch_size=2")
     first = [forwards.example(step, index) for step in (1, 2, 3) for index in (0, 1)]

@@ -6,15 +6,17 @@ import gzip
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
+from typing_extensions import override
 
-from ddmkit import Case, ConfigurationError, DataError
+from ddmkit import Case, ConfigurationError, DataError, Dataset, Survey
 from ddmkit.configuration import Split
+from ddmkit.errors import RefusedDataError
 from ddmkit.randomness import generator
-from ddmkit.run.cases import find_cases, refuse_empty, refuse_or_skip, split_cases, usable_cases
+from ddmkit.run.cases import Place, find_cases, refuse_empty, refuse_or_skip, split_cases, usable_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -154,25 +156,59 @@ def test_the_official_split_is_refused_for_other_cases(cases: list[Case], said: 
         split_cases(cases, Split(method="official"))
 
 
-def test_nothing_wrong_is_nothing_to_refuse(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+class Described(Dataset):
+    """A layout with settings, that is told by looking."""
+
+    name: ClassVar[str] = "described"
+    description: Path | None = None
+    endings: tuple[str, ...] = ()
+
+    @override
+    def recognises(self, root: Path) -> bool:
+        return root.name == "mine"
+
+    @override
+    def survey(self, root: Path) -> Survey:
+        return Survey([])
+
+
+MINE = Place(Described(), Path("mine"))
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        (MINE, "ddmkit check mine"),
+        (Place(Described(), Path("my data")), "ddmkit check 'my data' --dataset described"),
+        (
+            Place(Described(description=Path("my.yaml")), Path("mine")),
+            "ddmkit check mine --dataset described -o dataset.description=my.yaml",
+        ),
+    ],
+)
+def test_what_to_type_says_how_the_cases_are_laid_out_where_looking_does_not_tell(place: Place, command: str) -> None:
+    assert place.look == command
+
+
+def test_nothing_wrong_is_nothing_to_refuse(caplog: pytest.LogCaptureFixture) -> None:
     for skip_bad in (True, False):
-        refuse_or_skip({}, 3, tmp_path, skip_bad=skip_bad)
+        refuse_or_skip({}, 3, MINE, skip_bad=skip_bad)
     assert caplog.messages == []
 
 
 def test_a_bad_case_is_counted_and_named_with_what_to_type(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DataError) as error:
-        refuse_or_skip({"case-1": WRONG["case-1"]}, 7, Path("mine"), skip_bad=False)
+        refuse_or_skip({"case-1": WRONG["case-1"]}, 7, MINE, skip_bad=False)
     assert str(error.value) == (
         "1 of 7 cases cannot be used. case-1: The image of case-1 was cut off; copy it again. Mend them, or leave "
-        "them out by adding --skip-bad; ddmkit check mine lists all."
+        "them out by adding --skip-bad; ddmkit check mine shows what each case has."
     )
     assert caplog.messages == []
 
 
 def test_of_many_bad_cases_some_are_named_and_all_counted() -> None:
     with pytest.raises(DataError) as error:
-        refuse_or_skip(WRONG, 7, Path("mine"), skip_bad=False)
+        refuse_or_skip(WRONG, 7, MINE, skip_bad=False)
     said = str(error.value)
     assert said.startswith("5 of 7 cases cannot be used. case-1: ")
     assert [name in said for name in WRONG] == [True, True, True, False, False]
@@ -181,14 +217,17 @@ def test_of_many_bad_cases_some_are_named_and_all_counted() -> None:
 
 def test_every_case_that_is_skipped_is_named_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        refuse_or_skip(WRONG, 7, Path("mine"), skip_bad=True)
+        refuse_or_skip(WRONG, 7, MINE, skip_bad=True)
     assert caplog.messages == [f"Left out {name}: {reason}" for name, reason in WRONG.items()]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
 def test_all_cases_cannot_be_skipped(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(DataError, match=r"^None of the 5 cases under mine can be used: ddmkit check mine says why\.$"):
-        refuse_or_skip(WRONG, 5, Path("mine"), skip_bad=True)
+    with pytest.raises(DataError) as error:
+        refuse_or_skip(WRONG, 5, MINE, skip_bad=True)
+    said = str(error.value)
+    assert said.startswith("5 of 5 cases cannot be used. case-1: The image of case-1 was cut off")
+    assert said.endswith(" And 2 more. Mend them; ddmkit check mine shows what each case has.")
     assert caplog.messages == []
 
 
@@ -235,6 +274,22 @@ def test_a_case_with_a_bad_header_is_wrong_and_the_others_are_usable(
     assert list(found.wrong) == names(found.refused) == ["BraTS20_Training_002"]
     assert "BraTS20_Training_002_flair.nii.gz was cut off" in found.wrong["BraTS20_Training_002"]
     assert usable_cases(configured().dataset, root, ("t1", "t2")).wrong == {}
+
+
+def test_images_that_no_case_has_are_not_the_cases_fault(
+    configured: Configured, write_cases: WriteCases, tmp_path: Path
+) -> None:
+    dataset, root = configured().dataset, write_cases(tmp_path, count=2)
+    said = (
+        r"asks for images called CT, t3, which no case under .* has; they have (.*): add them, or .* -o task\.images="
+    )
+    with pytest.raises(RefusedDataError, match=said) as error:
+        usable_cases(dataset, root, ("t1", "CT", "t3"))
+    there = str(error.value).rpartition("=")[2].removesuffix(".").split(",")
+    assert sorted(there) == sorted(dataset.cases(root)[0].images)
+    assert error.value.rule == "missing-modality"
+    next(root.glob("*_001/*_t1.nii.gz")).unlink()  # one that only some cases lack is theirs
+    assert list(usable_cases(dataset, root, ("t1",)).wrong) == ["BraTS20_Training_001"]
 
 
 def test_a_reference_need_not_be_readable_where_none_is_needed(

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ddmkit import Component, ConfigurationError, DataError, Example, Registry, Survey, Task, hookimpl
+from ddmkit import Component, DataError, Example, Patch, Registry, Survey, Task, Window, hookimpl
 from ddmkit.run.cases import find_cases, labelled_cases
 from ddmkit.run.plan import count_parameters, make_plan
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ddmkit import Case
+    import numpy as np
+
+    from ddmkit import Case, Shape
     from ddmkit.configuration import Configuration
     from ddmkit.run.plan import Plan
 
@@ -73,15 +75,31 @@ class Core(Task):
         raise NotImplementedError
 
 
-class _Tasks:
+class Third(Patch):
+    """A corner of a third of the sides, rounded up, unless it is said how large."""
+
+    name: ClassVar[str] = "third"
+    sides: tuple[int, int, int] | None = None
+
+    @override
+    def size(self, frame: Shape) -> Shape:
+        x, y, z = self.sides or (-(-side // 3) for side in frame)
+        return x, y, z
+
+    @override
+    def window(self, frame: Shape, random: np.random.Generator) -> Window:
+        return Window((0, 0, 0), self.size(frame), frame)
+
+
+class _Parts:
     @hookimpl
     def ddmkit_components(self) -> list[type[Component]]:
-        return [Core]
+        return [Core, Third]
 
 
 @pytest.fixture
 def registry(parts: object) -> Registry:
-    return Registry(parts, _Tasks())
+    return Registry(parts, _Parts())
 
 
 @pytest.fixture
@@ -158,24 +176,59 @@ def test_shapes_are_counted_and_the_most_frequent_comes_first(
     assert plan.frame == (10, 12, 9)
 
 
-def test_windows_that_fit_in_no_common_batch_are_refused_before_a_step(
-    configured: Configured, write_cases: WriteCases, tmp_path: Path
-) -> None:
+@pytest.fixture
+def uneven(write_cases: WriteCases, tmp_path: Path) -> Path:
+    """Return the folder of two cases of 10×12×9 voxels and one of 8×8×14."""
     write_cases(tmp_path / "data", count=2)
-    other = write_cases(tmp_path / "other", count=3, shape=(8, 8, 8)) / name_of(3)
+    other = write_cases(tmp_path / "other", count=3, shape=(8, 8, 14)) / name_of(3)
     other.rename(tmp_path / "data" / other.name)
-    batch = "training.batch_size=2"
-    with pytest.raises(ConfigurationError, match=r"\(8, 8, 8\) and \(10, 12, 9\), which fit in no common batch: set"):
-        make_plan(configured("patch.name=coarse", batch), tmp_path / "data")
-    for options in (
-        ("patch.name=coarse", batch, "engine.micro_batch=1"),
-        ("patch.name=coarse", batch, "preprocessing.frame=12,12,12"),
-        ("patch.name=coarse", batch, "preprocessing.frame=paper"),
-        ("patch.name=coarse", batch, "preprocessing.frame=brain"),  # whose boxes are not known yet
-        ("patch.name=box", batch),
-        ("patch.name=coarse",),
-    ):
-        assert make_plan(configured(*options), tmp_path / "data").factor in (1, 2)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("patch", "differing", "advice"),
+    [
+        ("coarse", "8×8×14 and 10×12×9", "preprocessing.frame=10,12,14"),
+        ("third", "3×3×5 and 4×4×3", "patch.sides=3,3,3"),
+    ],
+)
+def test_windows_that_share_no_batch_are_told_of_with_what_makes_them_alike(
+    configured: Configured, uneven: Path, caplog: pytest.LogCaptureFixture, patch: str, differing: str, advice: str
+) -> None:
+    batch = (f"patch.name={patch}", "training.batch_size=2")
+    with caplog.at_level(logging.WARNING):
+        make_plan(configured(*batch), uneven)
+        assert caplog.messages == [
+            (
+                f"The cases differ in shape and so do their windows, such as {differing}: only windows of one shape "
+                f"share an evaluation of the network. For windows of one shape, which are faster, type -o {advice}."
+            )
+        ]
+        caplog.clear()
+        for options in (
+            (*batch, advice),
+            (*batch, "engine.micro_batch=1"),
+            (*batch, "preprocessing.frame=paper"),
+            (*batch, "preprocessing.frame=brain"),  # whose boxes are not known yet
+            (f"patch.name={patch}",),
+        ):
+            make_plan(configured(*options), uneven)
+        assert caplog.messages == []
+
+
+def test_a_frame_that_does_not_hold_all_cases_is_told_of_with_one_that_does(
+    configured: Configured, uneven: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        plan = make_plan(configured("preprocessing.frame=9,16,12"), uneven)
+        make_plan(configured("preprocessing.frame=10,16,14"), uneven)
+    assert plan.frame == (10, 16, 12)
+    assert caplog.messages == [
+        (
+            "preprocessing.frame=9,16,12 is too small for 3 of the 3 cases, such as one of 10×12×9, which keep their "
+            "own sides where those are longer: type -o preprocessing.frame=10,16,14 for a frame that holds all."
+        )
+    ]
 
 
 def test_a_window_larger_than_the_volume_is_warned_of(
@@ -277,7 +330,7 @@ def test_skipping_may_not_leave_nothing_at_all(
 ) -> None:
     root = write_cases(tmp_path, count=4)
     found_as(lambda case: f"{case.name} has no flair.")
-    with pytest.raises(DataError, match=rf"^None of the 4 cases under {root} can be used: ddmkit check"):
+    with pytest.raises(DataError, match=rf"^4 of 4 cases cannot be used\. .* Mend them; ddmkit check {root}"):
         make_plan(configured(), root, skip_bad=True)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.core.run.whole_runs import SMALL, StopAt, ask_to_stop, assert_same, losses
 
-from ddmkit import ConfigurationError, DataError, InterruptedRunError
+from ddmkit import DataError, InterruptedRunError
 from ddmkit.run.plan import make_plan
 from ddmkit.run.trainer import open_cases
 
@@ -36,7 +37,7 @@ def test_a_bad_case_stops_a_run_before_it_begins(runs: Runs, keep: int) -> None:
     cut(image(runs, "BraTS20_Training_002"), keep)
     said = (
         r"^1 of 5 cases cannot be used\. BraTS20_Training_002: .*002_flair\.nii\.gz was cut off: .* Mend them, or "
-        r"leave them out by adding --skip-bad; ddmkit check .*data lists all\.$"
+        r"leave them out by adding --skip-bad; ddmkit check .*data --dataset folders shows what each case has\.$"
     )
     with pytest.raises(DataError, match=said):
         runs.start("a")
@@ -75,18 +76,26 @@ def test_skipping_may_not_empty_a_part(runs: Runs, part: str) -> None:
     assert not runs.folder("a").path.exists()
 
 
-def test_boxes_around_brains_of_different_shapes_fit_in_no_common_batch(runs: Runs, write_cases: WriteCases) -> None:
+def test_boxes_around_brains_of_different_shapes_share_no_batch_and_are_learned_from(
+    runs: Runs, write_cases: WriteCases, caplog: pytest.LogCaptureFixture
+) -> None:
     other = write_cases(runs.root / "other", count=1, shape=(14, 12, 9)) / "BraTS20_Training_001"
     shutil.rmtree(runs.data / other.name)
     other.rename(runs.data / other.name)
     brain = ("patch.name=coarse", "preprocessing.frame=brain")
-    with pytest.raises(ConfigurationError, match=r"differ in shape .* which fit in no common batch: set preproc"):
-        runs.start("a", *brain)
-    assert not runs.folder("a").path.exists()
-    for options in (("engine.micro_batch=1",), ("training.batch_size=1",)):
-        configuration = runs.configured(*SMALL, *brain, *options)
-        opened = open_cases(configuration, make_plan(configuration, runs.data), lambda *_: None)
-        assert len({case.region.size for cases in opened.splits.values() for case in cases}) > 1
+    with caplog.at_level(logging.WARNING):
+        folder, report = runs.start("a", *brain)
+    assert report.status == "completed"
+    assert len(losses(folder)) == 8
+    assert [message for message in caplog.messages if "differ in shape" in message] == [
+        (
+            "The cases differ in shape and so do their windows, such as 9×11×8 and 13×11×8: only windows of one shape "
+            "share an evaluation of the network."
+        )
+    ]
+    configuration = runs.configured(*SMALL, *brain)
+    opened = open_cases(configuration, make_plan(configuration, runs.data), lambda *_: None)
+    assert len({case.region.size for cases in opened.splits.values() for case in cases}) > 1
 
 
 def test_a_run_over_boxes_around_brains_learns_samples_and_pictures(runs: Runs) -> None:

@@ -96,6 +96,7 @@ BAD_MEANINGS: list[tuple[dict[int, str], str]] = [
     ({1: "core", 2: ""}, "has a number without a meaning"),
     ({1: "background"}, "lists background"),
     ({0: "core"}, "lists the number 0"),
+    ({1: "core", 2: "ED"}, "means ED: write that in small letters"),
 ]
 
 
@@ -199,6 +200,10 @@ def surprised(_self: Pairs, folder: Path) -> Case:
     return Case(folder.name, images, MEANINGS, files.get("mask"))
 
 
+def shouting(_: Pairs, folder: Path) -> Case:
+    return Case(folder.name, {"FLAIR": Image(folder / "flair.nii")}, MEANINGS)
+
+
 def impatient(self: Pairs, root: Path) -> Survey:
     found = Pairs.survey(self, root)
     return found._replace(cases=[]) if found.wrong else found
@@ -224,6 +229,7 @@ def impatient(self: Pairs, root: Path) -> Survey:
             r"Broken\.cases returns \[.*, other than its survey",
         ),
         ({"case": lambda _, folder: Case(folder.name, {}, MEANINGS)}, "finds no image of the case anna"),
+        ({"case": shouting}, "calls images FLAIR: write that in small letters"),
         ({"case": imagined_mask}, r"names files of the case bert that do not exist: mask\.nii"),
         (
             {"case": lambda _, folder: trusting(_, folder, {1: "core"})},

@@ -104,7 +104,11 @@ def test_windows_that_would_leave_the_volume_are_refused() -> None:
         Center(narrow=0.5, wide=0.6)
 
 
-@pytest.mark.parametrize("sides", [(0, 8, 8), (8, 8), (8.5, 8, 8)])
+def test_one_side_stands_for_three() -> None:
+    assert Center.model_validate({"sides": 32}).sides == (32, 32, 32)
+
+
+@pytest.mark.parametrize("sides", [(0, 8, 8), (8, 8), (8.5, 8, 8), 0, 8.5, True])
 def test_sides_are_three_whole_positive_numbers(sides: object) -> None:
     with pytest.raises(ValidationError):
         Center.model_validate({"sides": sides})

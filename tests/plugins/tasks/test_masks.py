@@ -129,5 +129,14 @@ def test_settings_that_make_no_sense_are_refused(
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("typed", "meant"), [("CT", "ct"), ("T1Gd", "t1ce"), (" Venous phase ", "venous phase")])
+def test_an_image_is_named_in_any_spelling_in_which_data_are_read(task: type[Task], typed: str, meant: str) -> None:
+    chosen = make(task, "task", {"images": [typed, "T2"]})
+    assert chosen.modalities == (meant, "t2")
+    with pytest.raises(ConfigurationError, match=f"'{meant}' stands there twice"):
+        make(task, "task", {"images": [typed, meant]})
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_a_single_contrast_needs_no_brackets(task: type[Task]) -> None:
     assert make(task, "task", {"images": "ct"}).modalities == ("ct",)

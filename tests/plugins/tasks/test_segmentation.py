@@ -68,3 +68,10 @@ def test_classes_that_cannot_be_told_apart_are_refused(classes: list[str], sente
 
 def test_a_single_class_needs_no_brackets() -> None:
     assert make(SegmentationTask, "task", {"classes": "liver"}).classes == ("liver",)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("Liver", "liver"), ("peritumoral edema", "edema"), ("NCR", "necrotic"), ("WT", "whole")]
+)
+def test_a_class_is_named_in_any_spelling_in_which_labels_are_read(written: str, meant: str) -> None:
+    assert make(SegmentationTask, "task", {"classes": [written, "spleen"]}).classes == (meant, "spleen")

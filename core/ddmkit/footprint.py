@@ -1,0 +1,174 @@
+"""What an evaluation of a network takes, from shapes alone: it is run on tensors without memory and every one is counted.
+
+The code that is counted is the code that will run, so the count follows it by itself. What no tensor shows is missing:
+the workspace of a library and memory that an allocator keeps back.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+_PIECES = 4
+"""As many pieces of a volume are looked at for all of them."""
+
+
+class Footprint(NamedTuple):
+    """What some work takes."""
+
+    peak: int
+    """Bytes at the worst moment, beyond what was there before."""
+    operations: int
+    """Floating-point operations of convolutions and matrix products, multiplications and additions counted apart."""
+
+
+class Work(NamedTuple):
+    """One evaluation of a network."""
+
+    shape: tuple[int, ...]
+    """Of the inputs: (N, in_channels, X, Y, Z)."""
+    precision: torch.dtype
+    """Arithmetic, by autocast: float32 is without it."""
+    training: bool
+    """Whether gradients are taken."""
+    way: str | None = None
+    """One of the network's ways; None for its plain forward."""
+
+
+def footprint(network: nn.Module, work: Work, device: torch.device) -> Footprint:
+    """Count what one evaluation will take on a device, which need not be there.
+
+    Args:
+        network: with or without memory; it is copied without.
+        work: to be counted. The inputs (float32) and the weights are not, the output and the gradients are.
+        device: where it will run.
+    """
+    lowered = work.precision != torch.float32
+    copied = without_memory(network).train(work.training)
+    inputs, times = torch.empty(work.shape, device="meta"), torch.ones(work.shape[0], device="meta")
+    options: dict[str, Any] = {} if work.way is None else {"way": work.way}
+    if lowered and work.way in {None, "plain"}:  # autocast knows nothing of this device
+        copied, inputs = copied.to(work.precision), inputs.to(work.precision)
+
+    def run() -> None:
+        with torch.autocast(device.type, dtype=work.precision if lowered else None, enabled=lowered):
+            output = copied(inputs, times, **options)
+        if work.training:
+            output.float().square().mean().backward()
+
+    with torch.set_grad_enabled(work.training):
+        return count(run, device, [inputs, times, *copied.parameters(), *copied.buffers()])
+
+
+def count(run: Callable[[], object], device: torch.device, given: Iterable[Tensor] = ()) -> Footprint:
+    """Count what a function does with tensors on the device "meta", as if they were on another.
+
+    Args:
+        run: the function.
+        device: the other device.
+        given: tensors that were there before and do not count.
+    """
+    ledger = _Ledger(device, given)
+    token = _counting.set(ledger)
+    try:
+        with ledger:
+            run()
+    finally:
+        _counting.reset(token)
+    return Footprint(ledger.peak, ledger.operations)
+
+
+def stood_for(device: torch.device) -> torch.device:
+    """Return the device that tensors without memory stand for while they are counted, else the device itself."""
+    ledger = _counting.get()
+    return device if ledger is None else ledger.device
+
+
+def coarser(pieces: float) -> int:
+    """Return how many pieces of a volume to join to one: none, but where they are only counted.
+
+    Args:
+        pieces: that a volume is worked through in, one after the other.
+    """
+    return 1 if _counting.get() is None else max(1, round(pieces / _PIECES))
+
+
+@contextmanager
+def joined(pieces: int) -> Generator[None]:
+    """Count what is made in a block as a share of itself, since it is as large as so many of what it stands for."""
+    ledger = _counting.get()
+    if ledger is None:
+        yield
+        return
+    ledger.scale = pieces
+    try:
+        yield
+    finally:
+        ledger.scale = 1
+
+
+def without_memory(network: nn.Module) -> nn.Module:
+    """Return a copy of a network whose weights are shapes alone."""
+    tensors = [*network.parameters(), *network.buffers()]
+    known = {id(tensor): _shape_of(tensor) for tensor in tensors}
+    return copy.deepcopy(network, known)
+
+
+def _shape_of(tensor: Tensor) -> Tensor:
+    bare = tensor.detach().to("meta")
+    return nn.Parameter(bare, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
+
+
+class _Ledger(TorchDispatchMode):
+    """Counts memory that comes and goes, and operations."""
+
+    def __init__(self, device: torch.device, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.device = device
+        self.scale = 1
+        self.peak = self.operations = self._current = 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in given}  # noqa: SLF001 - what views share
+
+    @override
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self._note(tensor)
+        cost = flop_registry.get(func._overloadpacket)  # noqa: SLF001 - as torch's own flop counter does
+        if cost is not None:
+            self.operations += cost(*args, **kwargs, out_val=result)
+        return result
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata  # noqa: SLF001 - the identity that views share
+        if key in self._known or tensor.device.type != "meta":
+            return
+        self._known.add(key)
+        size = storage.nbytes() // self.scale
+        self._current += size
+        self.peak = max(self.peak, self._current)
+        weakref.finalize(storage, self._release, key, size).atexit = False
+
+    def _release(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._current -= size
+
+
+_counting: ContextVar[_Ledger | None] = ContextVar("counting", default=None)

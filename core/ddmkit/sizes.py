@@ -1,0 +1,29 @@
+"""Sizes of memory, as people type and read them."""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B\s*")
+_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def bytes_of(size: str) -> int:
+    """Return a size such as "16GB" (10⁹ bytes) or "16GiB" (2³⁰ bytes) in bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _SIZE.fullmatch(size)
+    if found is None:
+        msg = f"{size!r} is no size such as 16GB or 900MB"
+        raise ValueError(msg)
+    number, unit, binary = found.groups()
+    return round(float(number) * (1024 if binary else 1000) ** _UNITS[unit])
+
+
+def written(count: float) -> str:
+    """Return a number of bytes as a setting takes it and people read it: "1.3GB", rounded up to two digits or more."""
+    if count >= 1e10:  # noqa: PLR2004 - from here on whole gigabytes tell enough
+        return f"{-(-count // 1e9):.0f}GB"
+    return f"{-(-count // 1e8) / 10:.1f}GB" if count >= 1e9 else f"{-(-count // 1e6):.0f}MB"  # noqa: PLR2004 - a GB

@@ -1,0 +1,152 @@
+"""Thrift: of the ways that a network can go, the fastest whose memory there is.
+
+A network that knows several ways says so by a method `ways(work, device) -> tuple[str, ...]`, fastest first, and takes
+one as a third argument of its `forward(x, t, way)`. All are the same function to rounding, and "plain" is what
+`forward(x, t)` does.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import torch
+
+from ddmkit.errors import DeviceError
+from ddmkit.footprint import Work, footprint
+from ddmkit.memory import free, used
+from ddmkit.sizes import written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Thrifty(Protocol):
+    """A network with several ways."""
+
+    def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
+        """Return the ways that `forward` can go, fastest first."""
+        ...
+
+
+class Way(NamedTuple):
+    """A way to evaluate a network, and what it takes."""
+
+    name: str | None
+    """None for a network that knows only one."""
+    work: Work
+    peak: int
+    """Bytes beyond what was there before."""
+    operations: int
+
+
+class Thrift:
+    """Chooses ways for one network on one device.
+
+    Args:
+        network: on the device.
+        device: where it runs.
+        precision: arithmetic.
+        limit: bytes that the process may use of the device's memory (of the machine's, for a CPU); None: what is free.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: torch.dtype, limit: int | None) -> None:
+        self._network, self._device, self._precision, self._limit = network, device, precision, limit
+        self._chosen: dict[tuple[tuple[int, ...], bool], str | None] = {}
+
+    def way(self, shape: tuple[int, ...], *, training: bool, more: int = 0) -> str | None:
+        """Return the way for inputs of a shape, the same for the same shape.
+
+        Args:
+            shape: (N, in_channels, X, Y, Z).
+            training: whether gradients will be taken.
+            more: bytes that will be needed beside the evaluation.
+
+        Raises:
+            DeviceError: a limit was given, and no way keeps to it.
+        """
+        key = shape, training
+        if key not in self._chosen:
+            self._chosen[key] = self._choose(shape, more, training=training)
+        return self._chosen[key]
+
+    def advice(self, shape: tuple[int, ...], *, training: bool) -> str:
+        """Say what to type where memory does not suffice."""
+        return "type " + advice(self._network, Work(shape, self._precision, training), self._device, self._room())
+
+    def _choose(self, shape: tuple[int, ...], more: int, *, training: bool) -> str | None:
+        work = Work(shape, self._precision, training)
+        names, room = ways_of(self._network, work, self._device), self._room()
+        if room is None or (self._limit is None and len(names) == 1):
+            return names[0]
+        leanest: Way | None = None
+        for way in ways(self._network, work, self._device):
+            if way.peak + more <= room:
+                return way.name
+            leanest = way if leanest is None or way.peak < leanest.peak else leanest
+        assert leanest is not None  # noqa: S101 - a network goes at least one way
+        self._refuse(leanest, more)
+        return leanest.name
+
+    def _room(self) -> int | None:
+        return free(self._device) if self._limit is None else self._limit - used(self._device)
+
+    def _refuse(self, leanest: Way, more: int) -> None:
+        least = written(1.05 * (used(self._device) + leanest.peak + more))
+        what = f"{'a training step' if leanest.work.training else 'an evaluation'} on {_sides(leanest.work.shape)} voxels"
+        if self._limit is None:
+            _log.warning("%s may need %s, more than %s has free.", what.capitalize(), least, self._device)
+            return
+        msg = (
+            f"engine.memory={written(self._limit)} is too little: {what} needs at least {least}. Type "
+            f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, self._room())}."
+        )
+        raise DeviceError(msg)
+
+
+def ways_of(network: nn.Module, work: Work, device: torch.device) -> tuple[str | None, ...]:
+    """Return the names of a network's ways, fastest first; None alone for one that knows no others."""
+    return network.ways(work, device) if isinstance(network, Thrifty) else (None,)
+
+
+def ways(network: nn.Module, work: Work, device: torch.device) -> Iterator[Way]:
+    """Yield every way to do some work, counted one by one, fastest first."""
+    for name in ways_of(network, work, device):
+        asked = work._replace(way=name)
+        yield Way(name, asked, *footprint(network, asked, device))
+
+
+def leanest(network: nn.Module, work: Work, device: torch.device) -> Way:
+    """Return the way that takes least memory."""
+    return min(ways(network, work, device), key=lambda way: way.peak)
+
+
+def advice(network: nn.Module, work: Work, device: torch.device, room: int | None) -> str:
+    """Return what to type so that some work, or less of it, fits into the room there is (bytes)."""
+    lowered = work._replace(precision=torch.bfloat16)
+    if work.precision != torch.bfloat16:
+        least = leanest(network, lowered, device).peak
+        if room is None or least <= room:
+            return f"-o engine.precision=bfloat16, with which the network needs {written(least)}"
+    if not work.training:
+        return "-o sampling.members_at_once=1, a coarser preprocessing.spacing, or a narrower network (backbone.width)"
+    for share in (7, 6, 5, 4, 3, 2, 1):
+        sides = [max(1, side * share // 8) for side in work.shape[2:]]
+        smaller = lowered._replace(shape=(*work.shape[:2], *sides))
+        least = leanest(network, smaller, device).peak
+        if room is None or least <= room:
+            typed = ",".join(map(str, sides))
+            return (
+                f"--patch center -o patch.sides={typed} -o engine.precision=bfloat16, "
+                f"with which the network needs {written(least)}"
+            )
+    return "a narrower network (-o backbone.width=…)"
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape[2:]))

@@ -1,0 +1,236 @@
+"""Normalization, then SiLU, slab by slab: what a convolution of the U-Net sees of the volume before it.
+
+Arithmetic is in float32 or finer whatever the dtype of a slab, and rounded once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from ddmkit_plugins.backbones.normalization import EPSILON, ChannelNorm, GroupNorm
+from ddmkit_plugins.backbones.slabs import Reader, empty, rows, slabs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Norm: TypeAlias = "GroupNorm | ChannelNorm"
+
+
+class Moments:
+    """Mean and variance of each channel over the voxels of one volume, gathered slab by slab.
+
+    Sums are float32 within a slab and float64 over slabs.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: Tensor | None = None
+
+    def add(self, slab: Tensor) -> None:
+        """Take in the voxels of a slab."""
+        channels, side = slab.shape[1], slab.shape[-1]
+        wide = rows(slab).to(widened(slab.dtype))
+        sums = torch.stack([wide.sum(0), wide.square().sum(0)]).view(2, side, channels).sum(1, dtype=torch.float64)
+        self._sums = sums if self._sums is None else self._sums + sums
+        self.count += slab[0, 0].numel()
+
+    def grouped(self, groups: int) -> tuple[Tensor, Tensor]:
+        """Return mean and reciprocal standard deviation of each group's channels, shape (C,), float64."""
+        assert self._sums is not None  # noqa: S101 - a volume has voxels
+        means, squares = self._sums.view(2, groups, -1).mean(2) / self.count
+        reciprocals = torch.rsqrt((squares - means.square()).clamp(min=0) + EPSILON)
+        repeats = self._sums.shape[1] // groups
+        return means.repeat_interleave(repeats), reciprocals.repeat_interleave(repeats)
+
+
+def moments_of(reader: Reader) -> Moments:
+    """Read a volume to its end for its moments alone."""
+    moments = Moments()
+    for _, slab in slabs(reader):
+        moments.add(slab)
+    return moments
+
+
+def activation(norm: Norm, moments: Moments | None = None) -> Activation:
+    """Return SiLU behind a normalization, as a function of slabs alone.
+
+    Args:
+        norm: whose weights are used.
+        moments: of the volume; only a GroupNorm needs them.
+    """
+    if isinstance(norm, ChannelNorm):
+        return _ByVoxel(norm)
+    assert moments is not None  # noqa: S101 - asked for by `needs_moments`
+    return _ByChannel(norm, moments)
+
+
+def needs_moments(norm: Norm) -> bool:
+    """Tell whether a normalization depends on more than the voxel it normalizes."""
+    return isinstance(norm, GroupNorm)
+
+
+def widened(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype to calculate in."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class Activation(ABC):
+    """SiLU behind a normalization whose statistics are known: what each voxel becomes by itself."""
+
+    def __call__(self, slab: Tensor, out: Tensor) -> None:
+        """Write the activation of a slab."""
+        wide = self._normalized(slab)
+        rows(out).copy_(functional.silu(wide, inplace=True))
+
+    def gradient(self, slab: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Go back through SiLU.
+
+        Args:
+            slab: what the normalization saw.
+            gradient: of the loss in the activation, same shape and dtype.
+
+        Returns:
+            The activation, and the gradient in the normalized slab; both of slab's shape and dtype.
+        """
+        wide = self._normalized(slab)
+        activated = empty(tuple(slab.shape), slab.dtype, slab.device)
+        rows(activated).copy_(functional.silu(wide))
+        back = torch.ops.aten.silu_backward(rows(gradient).to(wide.dtype), wide)
+        self._learn(slab, back)
+        into = empty(tuple(slab.shape), slab.dtype, slab.device)
+        rows(into).copy_(back)
+        return activated, into
+
+    @abstractmethod
+    def _normalized(self, slab: Tensor) -> Tensor:
+        """Return the normalized slab as fresh rows in the wide dtype."""
+
+    @abstractmethod
+    def _learn(self, slab: Tensor, gradient: Tensor) -> None:
+        """Add up what `finish` needs; the gradient, in the normalized slab, comes as wide rows."""
+
+    @abstractmethod
+    def finish(self) -> Back:
+        """Return what is left to do once all slabs went back through SiLU."""
+
+
+class Back(NamedTuple):
+    """The way back through a normalization."""
+
+    weight: Tensor
+    """Gradient in the normalization's weight, shape (C,)."""
+    bias: Tensor
+    """Gradient in its bias, shape (C,)."""
+    through: Callable[[Tensor, Tensor], Tensor]
+    """(gradient in the normalized slab, the slab) -> gradient in the slab, fresh."""
+
+
+class _ByChannel(Activation):
+    """SiLU(scale x + shift), with one scale and shift a channel: a group normalization of known moments."""
+
+    def __init__(self, norm: GroupNorm, moments: Moments) -> None:
+        self._norm, self.count = norm, moments.count
+        self._means, self._reciprocals = moments.grouped(norm.num_groups)
+        scale = norm.weight.detach().double() * self._reciprocals
+        self._scale, self._shift = scale, norm.bias.detach().double() - self._means * scale
+        self._sums = torch.zeros((2, len(scale)), dtype=torch.float64, device=scale.device)
+
+    @override
+    def _normalized(self, slab: Tensor) -> Tensor:
+        scale, shift = _tiled(slab, self._scale, self._shift)
+        if scale.dtype == slab.dtype:
+            return torch.addcmul(shift, rows(slab), scale)
+        return torch.mul(rows(slab), scale).add_(shift)
+
+    @override
+    def _learn(self, slab: Tensor, gradient: Tensor) -> None:
+        sums = torch.stack([gradient.sum(0), (gradient * rows(slab)).sum(0)])
+        self._sums += sums.view(2, slab.shape[-1], -1).sum(1, dtype=torch.float64)
+
+    @override
+    def finish(self) -> Back:
+        # With g the gradient in the normalized x, w the weight, m mean, r reciprocal deviation, and means < > over
+        # a group: the gradient in x is r (w g - <w g> - (x - m) r <w g (x - m) r>), which is linear in g and x.
+        bias, along = self._sums
+        reciprocals = self._reciprocals
+        weight = reciprocals * (along - self._means * bias)
+        learned = self._norm.weight.detach().double()
+        mean, slope = (self._group_mean(learned * sums) for sums in (bias, weight))
+        of_x = -reciprocals.square() * slope
+        constant = -reciprocals * mean - of_x * self._means
+        of_gradient = reciprocals * learned
+
+        def through(gradient: Tensor, slab: Tensor) -> Tensor:
+            a, b, c = _tiled(slab, of_gradient, of_x, constant)
+            wide = torch.addcmul(c, rows(slab).to(b.dtype), b).addcmul_(rows(gradient).to(a.dtype), a)
+            return _as_slab(wide, slab)
+
+        return Back(weight, bias, through)
+
+    def _group_mean(self, sums: Tensor) -> Tensor:
+        """Return the mean over all voxels and channels of a group of what was summed over voxels, channel by channel."""
+        means = sums.view(self._norm.num_groups, -1).mean(1) / self.count
+        return means.repeat_interleave(len(sums) // len(means))
+
+
+class _ByVoxel(Activation):
+    """SiLU of a channel norm."""
+
+    def __init__(self, norm: ChannelNorm) -> None:
+        self._weight, self._bias = norm.weight.detach(), norm.bias.detach()
+        self._sums = torch.zeros((2, len(self._weight)), dtype=torch.float64, device=self._weight.device)
+
+    @override
+    def _normalized(self, slab: Tensor) -> Tensor:
+        weight, bias = _tiled(slab, self._weight, self._bias)
+        scaled = self._scaled(slab)[0]
+        return torch.addcmul(bias, scaled, weight, out=scaled)
+
+    @override
+    def _learn(self, slab: Tensor, gradient: Tensor) -> None:
+        sums = torch.stack([gradient.sum(0), (gradient * self._scaled(slab)[0]).sum(0)])
+        self._sums += sums.view(2, slab.shape[-1], -1).sum(1, dtype=torch.float64)
+
+    @override
+    def finish(self) -> Back:
+        bias, weight = self._sums
+        return Back(weight, bias, self._through)
+
+    def _through(self, gradient: Tensor, slab: Tensor) -> Tensor:
+        # With y = x r the gradient in x is r (w g - y <w g y>), the mean < > over the channels of a voxel.
+        (weight,) = _tiled(slab, self._weight)
+        y, reciprocals = self._scaled(slab)
+        wide = rows(gradient).to(y.dtype) * weight
+        along = _channel_means((wide * y).view(-1, slab.shape[1])).view_as(y)
+        return _as_slab(wide.addcmul_(along, y, value=-1).mul_(reciprocals), slab)
+
+    def _scaled(self, slab: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x r and r = 1 / sqrt(mean of x^2 over channels + epsilon), as wide rows."""
+        wide = rows(slab).to(widened(slab.dtype))
+        squares = wide.square().view(-1, slab.shape[1])
+        reciprocals = _channel_means(squares).view_as(wide).add_(EPSILON).rsqrt_()
+        return wide * reciprocals, reciprocals
+
+
+def _channel_means(voxels: Tensor) -> Tensor:
+    """Return each voxel's mean over its channels, beside each of them: shape (voxels, C) for (voxels, C)."""
+    channels = voxels.shape[1]
+    # A product with a constant matrix lays the mean out at once; so few numbers are no work for a reduction.
+    return voxels @ voxels.new_full((channels, channels), 1 / channels)
+
+
+def _tiled(slab: Tensor, *values: Tensor) -> list[Tensor]:
+    """Return values per channel, shape (C,), for each element of a row."""
+    return [value.to(widened(slab.dtype)).repeat(slab.shape[-1]) for value in values]
+
+
+def _as_slab(wide: Tensor, like: Tensor) -> Tensor:
+    slab = empty(tuple(like.shape), like.dtype, like.device)
+    rows(slab).copy_(wide)
+    return slab

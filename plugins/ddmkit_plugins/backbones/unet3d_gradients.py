@@ -1,0 +1,342 @@
+"""The U-Net's layers with gradients in bounded memory: the gradients of `UNet3d.forward`, to rounding.
+
+A layer keeps the volumes that it convolves as they are before normalization and SiLU, both of which are cheap to do again,
+and goes back slab by slab (see `slabs`): nothing else of a volume's size is made but the gradients that are handed on.
+With `recompute` a residual block keeps its input alone and does its first convolution again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from typing_extensions import override
+
+from ddmkit.footprint import stood_for
+from ddmkit_plugins.backbones.activation import Moments, activation, moments_of, needs_moments, widened
+from ddmkit_plugins.backbones.slabs import (
+    Added,
+    Blended,
+    Convolved,
+    Held,
+    Kernel,
+    Pointwise,
+    Reader,
+    Repeated,
+    convolve,
+    empty,
+    hold,
+    rows,
+    weight_gradient,
+)
+from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
+
+if TYPE_CHECKING:
+    from ddmkit_plugins.backbones.activation import Activation, Norm
+
+
+def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompute: bool) -> Tensor:
+    """Return what `network(x, t)` does, ready for its gradients.
+
+    Args:
+        network: whose weights are used; their gradients have their dtype.
+        x: shape (N, in_channels, X, Y, Z), any dtype and memory layout.
+        t: times from 1 to T, shape (N,).
+        dtype: arithmetic of the convolutions.
+        recompute: do the first convolution of each residual block again on the way back.
+    """
+    with torch.autocast(stood_for(x.device).type, enabled=False):
+        embedding = network.time_embedding(t)
+        h = x.to(dtype=dtype, memory_format=torch.channels_last_3d)
+        skips: list[Tensor] = []
+        for layer in network.encoder:
+            h = _residual(layer, h, embedding, recompute) if isinstance(layer, ResidualBlock) else _convolution(layer, h)
+            skips.append(h)
+        for layer in network.middle:
+            h = _residual(layer, h, embedding, recompute)
+        for layer in network.decoder:
+            if isinstance(layer, Upsample):
+                h = _Upsampled.apply(layer, skips[-1].shape[2:], h, *layer.convolution.parameters())
+            else:
+                skip = skips.pop()
+                h = _Average.apply(h, skip) if network.merge is average else network.merge(h, skip)
+                del skip
+                h = _residual(layer, h, embedding, recompute)
+        return _Answered.apply(network, h, *network.normalize.parameters(), *network.answer.parameters())
+
+
+def _residual(block: nn.Module, x: Tensor, embedding: Tensor, recompute: bool) -> Tensor:
+    assert isinstance(block, ResidualBlock)
+    shift = block.time(embedding)
+    return _Residual.apply(block, recompute, x, shift, *_weights(block))
+
+
+def _convolution(layer: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Conv3d)
+    assert layer.bias is not None
+    return convolve(x, Kernel(layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.stride[0]), (1, 1, 1))
+
+
+def _weights(block: ResidualBlock) -> list[nn.Parameter]:
+    parts = [block.normalize_first, block.first, block.normalize_second, block.second, block.shortcut]
+    return [weight for part in parts for weight in part.parameters()]
+
+
+class _Residual(torch.autograd.Function):
+    """A residual block of the network."""
+
+    @staticmethod
+    def forward(ctx: Any, block: ResidualBlock, recompute: bool, x: Tensor, shift: Tensor, *weights: Tensor) -> Tensor:
+        out = empty((len(x), block.out_channels, *x.shape[2:]), x.dtype, x.device)
+        middle = out if recompute else torch.empty_like(out)
+        ctx.moments = []
+        for place in _members(x):
+            first, second = _moments(block.normalize_first, x[place]), Moments()
+            before = activation(block.normalize_first, first)
+            kernel = _kernel(block.first, x.dtype, shift[place][0])
+            hold(Convolved(Held(x[place]), kernel, before), middle[place], second.add)
+            between = activation(block.normalize_second, second)
+            after = Convolved(Held(middle[place]), _kernel(block.second, x.dtype), between)
+            hold(Added(after, _shortcut(block, Held(x[place]))), out[place])
+            ctx.moments.append((first, second))
+        ctx.block, ctx.recompute = block, recompute
+        ctx.save_for_backward(x, shift, *([] if recompute else [middle]))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, shift, *kept = ctx.saved_tensors
+        block: ResidualBlock = ctx.block
+        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        to_x, to_shift = torch.empty_like(x), torch.empty_like(shift)
+        learned = _Sums()
+        for place, moments in zip(_members(x), ctx.moments, strict=True):
+            before, between = activation(block.normalize_first, moments[0]), activation(block.normalize_second, moments[1])
+            if kept:
+                middle = kept[0][place]
+            else:
+                middle = hold(Convolved(Held(x[place]), _kernel(block.first, x.dtype, shift[place][0]), before))
+            # The gradient in the block's input takes the place of that between its convolutions where it fits.
+            room = to_x[place] if to_x.shape[1] == block.out_channels else None
+            second = _Back(Held(gradient[place]), _kernel(block.second, x.dtype), between, Held(middle))
+            within = hold(second, room)
+            normalized = between.finish()
+            first = _Back(
+                Blended(Held(within), Held(middle), normalized.through), _kernel(block.first, x.dtype), before, Held(x[place])
+            )
+            hold(first, to_x[place])
+            del within, middle
+            entered = before.finish()
+            beside = _ShortcutBack(block, Held(gradient[place]), Held(x[place]))
+            hold(Added(Blended(Held(to_x[place]), Held(x[place]), entered.through), beside), to_x[place])
+            to_shift[place] = first.bias
+            beside_weights = [] if beside.weight is None else [beside.weight, second.bias]
+            learned.add(entered.weight, entered.bias, first.weight, first.bias, normalized.weight, normalized.bias,
+                second.weight, second.bias, *beside_weights)
+        return None, None, to_x, to_shift, *learned.like(_weights(block))
+
+
+class _Answered(torch.autograd.Function):
+    """The end of the network: normalization, SiLU and a convolution."""
+
+    @staticmethod
+    def forward(ctx: Any, network: UNet3d, x: Tensor, *weights: Tensor) -> Tensor:
+        out = empty((len(x), len(network.answer.weight), *x.shape[2:]), x.dtype, x.device)
+        ctx.moments = [_moments(network.normalize, x[place]) for place in _members(x)]
+        for place, moments in zip(_members(x), ctx.moments, strict=True):
+            prologue = activation(network.normalize, moments)
+            hold(Convolved(Held(x[place]), _kernel(network.answer, x.dtype), prologue), out[place])
+        ctx.network = network
+        ctx.save_for_backward(x)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        network: UNet3d = ctx.network
+        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        to_x, learned = torch.empty_like(x), _Sums()
+        for place, moments in zip(_members(x), ctx.moments, strict=True):
+            prologue = activation(network.normalize, moments)
+            back = _Back(Held(gradient[place]), _kernel(network.answer, x.dtype), prologue, Held(x[place]))
+            hold(back, to_x[place])
+            normalized = prologue.finish()
+            hold(Blended(Held(to_x[place]), Held(x[place]), normalized.through), to_x[place])
+            learned.add(normalized.weight, normalized.bias, back.weight, back.bias)
+        return None, to_x, *learned.like([*network.normalize.parameters(), *network.answer.parameters()])
+
+
+class _Upsampled(torch.autograd.Function):
+    """Voxels repeated, then convolved; keeps the volume as it is before."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: Upsample, size: torch.Size, x: Tensor, *weights: Tensor) -> Tensor:
+        out = empty((len(x), layer.out_channels, *size), x.dtype, x.device)
+        for place in _members(x):
+            repeated = Repeated(Held(x[place]), (size[0], size[1], size[2]))
+            hold(Convolved(repeated, _kernel(layer.convolution, x.dtype)), out[place])
+        ctx.layer = layer
+        ctx.save_for_backward(x)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        convolution: nn.Conv3d = ctx.layer.convolution
+        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        to_x, learned = torch.empty_like(x), _Sums()
+        for place in _members(x):
+            back = _UpsampledBack(Held(gradient[place]), _kernel(convolution, x.dtype), Held(x[place]))
+            hold(back, to_x[place])
+            learned.add(back.weight, back.bias)
+        return None, None, to_x, *learned.like(list(convolution.parameters()))
+
+
+class _Average(torch.autograd.Function):
+    """(h + skip) / 2, whose two gradients are one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, skip: Tensor) -> Tensor:
+        return torch.lerp(h, skip, 0.5)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        half = gradient / 2
+        return half, half
+
+
+class _Learning(Reader):
+    """A reader that goes back through a convolution of stride 1 and adds up the gradients in its weights."""
+
+    def __init__(self, gradient: Reader, kernel: Kernel) -> None:
+        turned = kernel.weight.flip(2, 3, 4).transpose(0, 1).contiguous()
+        self._convolved = Convolved(gradient, Kernel(turned))
+        dtype = widened(kernel.weight.dtype)
+        self.weight = torch.zeros(kernel.weight.shape, dtype=dtype, device=kernel.weight.device)
+        self.bias = torch.zeros(len(kernel.weight), dtype=torch.float64, device=kernel.weight.device)
+        self.dtype, self.device = kernel.weight.dtype, kernel.weight.device
+
+    def _learn(self, given: Tensor) -> None:
+        """Add what the planes last gone back through say, beside what the convolution was given there."""
+        # Both gradients need the outer planes of the same tensor if gradient and input change places in this one.
+        seen = self._convolved.seen
+        weight = weight_gradient(seen, given, (0, 1, 1))
+        self.weight += weight.transpose(0, 1).flip(2, 3, 4)
+        self.bias += _channel_sums(seen[:, :, 1:-1])
+
+
+class _Back(_Learning):
+    """The way back through a convolution and SiLU to the gradient in what was normalized."""
+
+    def __init__(self, gradient: Reader, kernel: Kernel, prologue: Activation, given: Reader) -> None:
+        super().__init__(gradient, kernel)
+        self._prologue, self._given = prologue, given
+        self.channels, self.size = given.channels, given.size
+        self.plane = max(given.plane, self._convolved.plane)
+
+    @override
+    def take(self, planes: int) -> Tensor:
+        gradient = self._convolved.take(planes)
+        activated, back = self._prologue.gradient(self._given.take(planes), gradient)
+        self._learn(activated)
+        return back
+
+
+class _UpsampledBack(_Learning):
+    """The way back through a convolution to the gradient in the voxels that were repeated for it."""
+
+    def __init__(self, gradient: Reader, kernel: Kernel, given: Held) -> None:
+        super().__init__(gradient, kernel)
+        self._repeated = Repeated(given, gradient.size)
+        self._left = gradient.size[0]
+        self.channels, self.size = given.channels, given.size
+        self.plane = 2 * self._convolved.plane
+
+    @override
+    def take(self, planes: int) -> Tensor:
+        fine = min(2 * planes, self._left)
+        self._left -= fine
+        gradient = self._convolved.take(fine)
+        self._learn(self._repeated.take(fine))
+        return _pooled(gradient)
+
+
+class _ShortcutBack(Reader):
+    """The way back beside the convolutions of a residual block."""
+
+    def __init__(self, block: ResidualBlock, gradient: Held, given: Held) -> None:
+        self._gradient, self._given, self._turned = gradient, given, None
+        self.weight: Tensor | None = None
+        if isinstance(block.shortcut, nn.Conv3d):
+            kernel = _kernel(block.shortcut, given.dtype)
+            self._turned = Kernel(kernel.weight.transpose(0, 1).contiguous())
+            self.weight = torch.zeros(kernel.weight.shape, dtype=widened(given.dtype), device=given.device)
+        self.channels, self.size, self.dtype, self.device = given.channels, given.size, given.dtype, given.device
+        self.plane = max(gradient.plane, given.plane)
+
+    @override
+    def take(self, planes: int) -> Tensor:
+        gradient, given = self._gradient.take(planes), self._given.take(planes)
+        if self._turned is None or self.weight is None:
+            return gradient
+        self.weight += (_voxels(gradient).T @ _voxels(given)).view_as(self.weight)
+        return Pointwise(Held(gradient), self._turned).take(planes)
+
+
+class _Sums:
+    """Gradients in weights, added up over the members of a batch."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []
+
+    def add(self, *gradients: Tensor) -> None:
+        pairs = zip(self._sums, gradients, strict=True)
+        self._sums = [total + gradient for total, gradient in pairs] if self._sums else list(gradients)
+
+    def like(self, weights: list[nn.Parameter]) -> list[Tensor]:
+        return [total.to(weight.dtype) for total, weight in zip(self._sums, weights, strict=True)]
+
+
+def _pooled(slab: Tensor) -> Tensor:
+    """Return the sums of each 2x2x2 voxels; those of an odd side's last are alone."""
+    wide = slab.to(widened(slab.dtype))
+    for dimension in (2, 3, 4):
+        side = wide.shape[dimension]
+        pooled = wide.narrow(dimension, 0, side - side % 2).unflatten(dimension, (-1, 2)).sum(dimension + 1)
+        wide = torch.cat([pooled, wide.narrow(dimension, side - 1, 1)], dimension) if side % 2 else pooled
+    return wide.to(slab.dtype, memory_format=torch.channels_last_3d)
+
+
+def _members(x: Tensor) -> list[slice]:
+    return [slice(member, member + 1) for member in range(len(x))]
+
+
+def _moments(norm: Norm, x: Tensor) -> Moments | None:
+    return moments_of(Held(x)) if needs_moments(norm) else None
+
+
+def _shortcut(block: ResidualBlock, x: Held) -> Reader:
+    return Pointwise(x, _kernel(block.shortcut, x.dtype)) if isinstance(block.shortcut, nn.Conv3d) else x
+
+
+def _kernel(convolution: nn.Conv3d, dtype: torch.dtype, more: Tensor | None = None) -> Kernel:
+    """Return a convolution's weights, with more added to its bias."""
+    assert convolution.bias is not None
+    bias = convolution.bias if more is None else convolution.bias + more
+    return Kernel(convolution.weight.detach().to(dtype), bias.detach().to(dtype), convolution.stride[0])
+
+
+def _channel_sums(slab: Tensor) -> Tensor:
+    wide = rows(slab).to(widened(slab.dtype)).sum(0)
+    return wide.view(slab.shape[-1], -1).sum(0, dtype=torch.float64)
+
+
+def _voxels(slab: Tensor) -> Tensor:
+    return slab.permute(0, 2, 3, 4, 1).reshape(-1, slab.shape[1])
