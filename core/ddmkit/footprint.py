@@ -1,4 +1,4 @@
-"""What an evaluation of a network takes, from shapes alone: it is run on tensors without memory and every one is counted.
+"""What an evaluation of a network takes, from shapes alone: it is run on tensors without memory, and all are counted.
 
 The code that is counted is the code that will run, so the count follows it by itself. What no tensor shows is missing:
 the workspace of a library and memory that an allocator keeps back.
@@ -63,7 +63,7 @@ def footprint(network: nn.Module, work: Work, device: torch.device) -> Footprint
         copied, inputs = copied.to(work.precision), inputs.to(work.precision)
 
     def run() -> None:
-        with torch.autocast(device.type, dtype=work.precision if lowered else None, enabled=lowered):
+        with _autocast(device.type, work.precision, enabled=lowered):
             output = copied(inputs, times, **options)
         if work.training:
             output.float().square().mean().backward()
@@ -91,9 +91,11 @@ def count(run: Callable[[], object], device: torch.device, given: Iterable[Tenso
 
 
 def stood_for(device: torch.device) -> torch.device:
-    """Return the device that tensors without memory stand for while they are counted, else the device itself."""
+    """Return the device that tensors without memory stand for (a CPU unless they are counted), else the device."""
     ledger = _counting.get()
-    return device if ledger is None else ledger.device
+    if ledger is not None:
+        return ledger.device
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 def coarser(pieces: float) -> int:
@@ -126,16 +128,29 @@ def without_memory(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, known)
 
 
+@contextmanager
+def _autocast(kind: str, precision: torch.dtype, *, enabled: bool) -> Generator[None]:
+    """Say that autocast is on for a kind of device, which torch.autocast does not where there is no such device."""
+    before = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    torch.set_autocast_enabled(kind, enabled)
+    torch.set_autocast_dtype(kind, precision if enabled else before[1])
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled(kind, before[0])
+        torch.set_autocast_dtype(kind, before[1])
+
+
 def _shape_of(tensor: Tensor) -> Tensor:
     bare = tensor.detach().to("meta")
     return nn.Parameter(bare, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
 
 
-class _Ledger(TorchDispatchMode):
+class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it so
     """Counts memory that comes and goes, and operations."""
 
     def __init__(self, device: torch.device, given: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.device = device
         self.scale = 1
         self.peak = self.operations = self._current = 0

@@ -92,7 +92,9 @@ def given_inputs(model: Model, example: Example, members: int) -> Tensor:
     inputs = torch.empty(shape, device=session.device)
     conditions = configuration.task.condition_channels
     inputs[:, :conditions] = configuration.task.condition(example).to(session.device)
-    inputs[:, conditions : -configuration.out_channels] = configuration.encoding.encode(example.window).to(session.device)
+    inputs[:, conditions : -configuration.out_channels] = configuration.encoding.encode(example.window).to(
+        session.device
+    )
     return inputs
 
 
@@ -131,9 +133,7 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
         return configuration.sampler.sample(denoise, noise("start"), alphas_bar, draw)
 
 
-def denoiser(
-    model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callable[[], None] = lambda: None
-) -> Denoise:
+def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callable[[], None] = lambda: None) -> Denoise:
     """Return the one function that samplers see: x_t and t to a clipped estimate of x_0.
 
     Condition and encoding stand in the network's inputs once for all calls, each of which only copies x_t in.

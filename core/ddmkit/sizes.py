@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B\s*")
@@ -19,11 +20,12 @@ def bytes_of(size: str) -> int:
         msg = f"{size!r} is no size such as 16GB or 900MB"
         raise ValueError(msg)
     number, unit, binary = found.groups()
-    return round(float(number) * (1024 if binary else 1000) ** _UNITS[unit])
+    thousand = 1024.0 if binary else 1000.0
+    return round(float(number) * math.pow(thousand, _UNITS[unit]))
 
 
 def written(count: float) -> str:
     """Return a number of bytes as a setting takes it and people read it: "1.3GB", rounded up to two digits or more."""
     if count >= 1e10:  # noqa: PLR2004 - from here on whole gigabytes tell enough
-        return f"{-(-count // 1e9):.0f}GB"
-    return f"{-(-count // 1e8) / 10:.1f}GB" if count >= 1e9 else f"{-(-count // 1e6):.0f}MB"  # noqa: PLR2004 - a GB
+        return f"{math.ceil(count / 1e9)}GB"
+    return f"{math.ceil(count / 1e8) / 10:.1f}GB" if count >= 1e9 else f"{math.ceil(count / 1e6)}MB"  # noqa: PLR2004 - a GB

@@ -98,7 +98,9 @@ class Thrift:
 
     def _refuse(self, leanest: Way, more: int) -> None:
         least = written(1.05 * (used(self._device) + leanest.peak + more))
-        what = f"{'a training step' if leanest.work.training else 'an evaluation'} on {_sides(leanest.work.shape)} voxels"
+        what = (
+            f"{'a training step' if leanest.work.training else 'an evaluation'} on {_sides(leanest.work.shape)} voxels"
+        )
         if self._limit is None:
             _log.warning("%s may need %s, more than %s has free.", what.capitalize(), least, self._device)
             return

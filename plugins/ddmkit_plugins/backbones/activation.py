@@ -6,46 +6,52 @@ Arithmetic is in float32 or finer whatever the dtype of a slab, and rounded once
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from ddmkit_plugins.backbones.normalization import EPSILON, ChannelNorm, GroupNorm
+from ddmkit_plugins.backbones.normalization import EPSILON, ChannelNorm, GroupNorm, Norm
 from ddmkit_plugins.backbones.slabs import Reader, empty, rows, slabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Norm: TypeAlias = "GroupNorm | ChannelNorm"
-
 
 class Moments:
     """Mean and variance of each channel over the voxels of one volume, gathered slab by slab.
 
-    Sums are float32 within a slab and float64 over slabs.
+    Sums are float32 within a slab and float64 over slabs. They are taken around the first slab's means: where a mean is
+    far from zero, its square would leave nothing of the variance in float32.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self._around = torch.empty(0)
         self._sums: Tensor | None = None
 
     def add(self, slab: Tensor) -> None:
         """Take in the voxels of a slab."""
         channels, side = slab.shape[1], slab.shape[-1]
-        wide = rows(slab).to(widened(slab.dtype))
-        sums = torch.stack([wide.sum(0), wide.square().sum(0)]).view(2, side, channels).sum(1, dtype=torch.float64)
-        self._sums = sums if self._sums is None else self._sums + sums
+        if self._sums is None:
+            means = rows(slab).mean(0, dtype=widened(slab.dtype)).view(side, channels).mean(0)
+            self._around, self._sums = means, means.new_zeros((2, channels), dtype=torch.float64)
+        wide = rows(slab) - self._around.repeat(side)
+        sums = torch.stack([wide.sum(0), wide.square_().sum(0)])
+        self._sums += sums.view(2, side, channels).sum(1, dtype=torch.float64)
         self.count += slab[0, 0].numel()
 
     def grouped(self, groups: int) -> tuple[Tensor, Tensor]:
         """Return mean and reciprocal standard deviation of each group's channels, shape (C,), float64."""
         assert self._sums is not None  # noqa: S101 - a volume has voxels
-        means, squares = self._sums.view(2, groups, -1).mean(2) / self.count
+        beside, squares = self._sums / self.count
+        around = self._around.double()
+        means = (around + beside).view(groups, -1).mean(1)
+        squares = (squares + 2 * around * beside + around.square()).view(groups, -1).mean(1)
         reciprocals = torch.rsqrt((squares - means.square()).clamp(min=0) + EPSILON)
-        repeats = self._sums.shape[1] // groups
+        repeats = len(around) // groups
         return means.repeat_interleave(repeats), reciprocals.repeat_interleave(repeats)
 
 
@@ -174,7 +180,7 @@ class _ByChannel(Activation):
         return Back(weight, bias, through)
 
     def _group_mean(self, sums: Tensor) -> Tensor:
-        """Return the mean over all voxels and channels of a group of what was summed over voxels, channel by channel."""
+        """Return a group's mean, over voxels and channels, of sums over voxels; one a channel, shape (C,)."""
         means = sums.view(self._norm.num_groups, -1).mean(1) / self.count
         return means.repeat_interleave(len(sums) // len(means))
 

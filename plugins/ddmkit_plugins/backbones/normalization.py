@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,9 @@ class _ChannelNorm(torch.autograd.Function):
         along = aligned.mul_(scale).mean(1, keepdim=True).mul_(reciprocal)
         to_x = (gradient * scale).addcmul_(x, along, value=-1).mul_(reciprocal)
         return to_x, to_weight, gradient.sum((0, 2, 3, 4))
+
+
+Norm: TypeAlias = GroupNorm | ChannelNorm
 
 
 def _mean_square(x: Tensor) -> Tensor:

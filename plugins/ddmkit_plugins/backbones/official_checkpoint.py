@@ -12,7 +12,7 @@ from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ddmkit_plugins.backbones.unet3d_settings import UNet3dSettings
 
@@ -39,11 +39,17 @@ def translate(foreign: Mapping[str, Tensor], settings: UNet3dSettings) -> dict[s
     _check_settings(official, settings)
     with torch.device("meta"):
         network = UNet3d(settings, official[ENTRY].shape[1], official[EXIT].shape[0])
-    theirs = dict(_module_names(network))
-    names = {name: _translated(name, theirs) for name in network.state_dict()}
+    names = official_names(network)
     expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
     _check_tensors(official, expected, settings)
     return {ours: official[name] for ours, name in names.items()}
+
+
+def official_names(network: nn.Module) -> dict[str, str]:
+    """Return the official name of each tensor of a network's state dict."""
+    assert isinstance(network, UNet3d)  # noqa: S101 - what both 3D U-Nets build
+    theirs = dict(_module_names(network))
+    return {name: _translated(name, theirs) for name in network.state_dict()}
 
 
 def _without_prefix(foreign: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -1,24 +1,24 @@
 """Volumes read plane by plane, so that what lies between two of them is only ever a few planes thick.
 
-A volume's planes are its slices along X. A reader hands them out in order, as many at a time as it is asked for; one that
-convolves asks its own source for the planes it lacks and keeps those that the next ones will need. Readers are chained
-like a pipeline of line buffers, and only what is held at its end takes a volume's memory.
+A volume's planes are its slices along X. A reader hands them out in order, as many at a time as it is asked for; one
+that convolves asks its own source for the planes it lacks and keeps those that the next ones will need. Readers are
+chained like a pipeline of line buffers, and only what is held at its end takes a volume's memory.
 
-Slabs have shape (1, C, planes, Y, Z) with the channels of a voxel side by side (torch.channels_last_3d). A slab may be a
-view of a held volume: only who made it writes to it.
+Slabs have shape (1, C, planes, Y, Z) with the channels of a voxel side by side (torch.channels_last_3d). A slab may be
+a view of a held volume: only who made it writes to it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddmkit.arithmetic import multiplies_bfloat16, onednn
 from ddmkit.footprint import coarser, joined, stood_for
 
 if TYPE_CHECKING:
@@ -307,9 +307,9 @@ def rows(slab: Tensor) -> Tensor:
 
 
 def convolve(x: Tensor, kernel: Kernel, padding: tuple[int, int, int]) -> Tensor:
-    """Convolve a slab; on a CPU with oneDNN whatever its size, which torch leaves for something slower when it is small."""
+    """Convolve a slab; on a CPU with oneDNN, which torch leaves for something slower where a volume is small."""
     weight, bias, stride = kernel
-    if x.is_cpu and _onednn(x.dtype):
+    if x.is_cpu and _convolved_by_onednn(x.dtype):
         return torch.mkldnn_convolution(x, weight, bias, padding, [stride] * 3, [1] * 3, 1)
     return torch.conv3d(x, weight, bias, stride, padding).contiguous(memory_format=torch.channels_last_3d)
 
@@ -325,20 +325,15 @@ def weight_gradient(x: Tensor, gradient: Tensor, padding: tuple[int, int, int]) 
     if x.is_cpu and x.dtype == torch.float32 and x[..., 0].numel() <= _SMALL:
         x, gradient = (torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in (x, gradient))
     weight = x.new_empty((gradient.shape[1], x.shape[1], 3, 3, 3))
-    ones, mask = [1] * 3, [False, True, False]
-    _, result, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, ones, padding, ones, False, [0] * 3, 1, mask
+    ones, transposed = [1] * 3, False
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, ones, padding, ones, transposed, [0] * 3, 1, [False, True, False]
     )
-    return result
+    return gradients[1]
 
 
-@lru_cache
-def _onednn(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN convolves a dtype on this processor."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    lowered = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - no public name
-    return dtype == torch.float32 or bool(lowered)
+def _convolved_by_onednn(dtype: torch.dtype) -> bool:
+    return onednn() and (dtype == torch.float32 or (dtype == torch.bfloat16 and multiplies_bfloat16("cpu")))
 
 
 def _copied(slab: Tensor, out: Tensor) -> None:

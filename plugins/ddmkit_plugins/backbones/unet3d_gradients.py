@@ -1,8 +1,8 @@
 """The U-Net's layers with gradients in bounded memory: the gradients of `UNet3d.forward`, to rounding.
 
-A layer keeps the volumes that it convolves as they are before normalization and SiLU, both of which are cheap to do again,
-and goes back slab by slab (see `slabs`): nothing else of a volume's size is made but the gradients that are handed on.
-With `recompute` a residual block keeps its input alone and does its first convolution again.
+A layer keeps the volumes that it convolves as they are before normalization and SiLU, both of which are cheap to do
+again, and goes back slab by slab (see `slabs`): nothing else of a volume's size is made but the gradients that are
+handed on. With `recompute` a residual block keeps its input alone and does its first convolution again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 from typing_extensions import override
 
 from ddmkit.footprint import stood_for
@@ -35,7 +34,8 @@ from ddmkit_plugins.backbones.slabs import (
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
 
 if TYPE_CHECKING:
-    from ddmkit_plugins.backbones.activation import Activation, Norm
+    from ddmkit_plugins.backbones.activation import Activation
+    from ddmkit_plugins.backbones.normalization import Norm
 
 
 def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompute: bool) -> Tensor:
@@ -53,30 +53,37 @@ def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompu
         h = x.to(dtype=dtype, memory_format=torch.channels_last_3d)
         skips: list[Tensor] = []
         for layer in network.encoder:
-            h = _residual(layer, h, embedding, recompute) if isinstance(layer, ResidualBlock) else _convolution(layer, h)
+            known = isinstance(layer, ResidualBlock)
+            h = _residual(layer, h, embedding, recompute=recompute) if known else _convolution(layer, h)
             skips.append(h)
         for layer in network.middle:
-            h = _residual(layer, h, embedding, recompute)
+            h = _residual(layer, h, embedding, recompute=recompute)
         for layer in network.decoder:
             if isinstance(layer, Upsample):
-                h = _Upsampled.apply(layer, skips[-1].shape[2:], h, *layer.convolution.parameters())
+                h = _apply(_Upsampled, layer, skips[-1].shape[2:], h, *layer.convolution.parameters())
             else:
-                skip = skips.pop()
-                h = _Average.apply(h, skip) if network.merge is average else network.merge(h, skip)
-                del skip
-                h = _residual(layer, h, embedding, recompute)
-        return _Answered.apply(network, h, *network.normalize.parameters(), *network.answer.parameters())
+                h = _merged(network, h, skips.pop())
+                h = _residual(layer, h, embedding, recompute=recompute)
+        return _apply(_Answered, network, h, *network.normalize.parameters(), *network.answer.parameters())
 
 
-def _residual(block: nn.Module, x: Tensor, embedding: Tensor, recompute: bool) -> Tensor:
-    assert isinstance(block, ResidualBlock)
-    shift = block.time(embedding)
-    return _Residual.apply(block, recompute, x, shift, *_weights(block))
+def _residual(block: nn.Module, x: Tensor, embedding: Tensor, *, recompute: bool) -> Tensor:
+    assert isinstance(block, ResidualBlock)  # noqa: S101 - the network has nothing else there
+    return _apply(_Residual, block, recompute, x, block.time(embedding), *_weights(block))
+
+
+def _merged(network: UNet3d, h: Tensor, skip: Tensor) -> Tensor:
+    return _apply(_Average, h, skip) if network.merge is average else network.merge(h, skip)
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: object) -> Tensor:
+    result: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]  # torch leaves it so
+    return result
 
 
 def _convolution(layer: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(layer, nn.Conv3d)
-    assert layer.bias is not None
+    assert isinstance(layer, nn.Conv3d)  # noqa: S101 - as above
+    assert layer.bias is not None  # noqa: S101 - as above
     return convolve(x, Kernel(layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.stride[0]), (1, 1, 1))
 
 
@@ -89,6 +96,7 @@ class _Residual(torch.autograd.Function):
     """A residual block of the network."""
 
     @staticmethod
+    @override
     def forward(ctx: Any, block: ResidualBlock, recompute: bool, x: Tensor, shift: Tensor, *weights: Tensor) -> Tensor:
         out = empty((len(x), block.out_channels, *x.shape[2:]), x.dtype, x.device)
         middle = out if recompute else torch.empty_like(out)
@@ -107,6 +115,7 @@ class _Residual(torch.autograd.Function):
         return out
 
     @staticmethod
+    @override
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, shift, *kept = ctx.saved_tensors
@@ -115,7 +124,10 @@ class _Residual(torch.autograd.Function):
         to_x, to_shift = torch.empty_like(x), torch.empty_like(shift)
         learned = _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
-            before, between = activation(block.normalize_first, moments[0]), activation(block.normalize_second, moments[1])
+            before, between = (
+                activation(block.normalize_first, moments[0]),
+                activation(block.normalize_second, moments[1]),
+            )
             if kept:
                 middle = kept[0][place]
             else:
@@ -126,7 +138,10 @@ class _Residual(torch.autograd.Function):
             within = hold(second, room)
             normalized = between.finish()
             first = _Back(
-                Blended(Held(within), Held(middle), normalized.through), _kernel(block.first, x.dtype), before, Held(x[place])
+                Blended(Held(within), Held(middle), normalized.through),
+                _kernel(block.first, x.dtype),
+                before,
+                Held(x[place]),
             )
             hold(first, to_x[place])
             del within, middle
@@ -135,8 +150,17 @@ class _Residual(torch.autograd.Function):
             hold(Added(Blended(Held(to_x[place]), Held(x[place]), entered.through), beside), to_x[place])
             to_shift[place] = first.bias
             beside_weights = [] if beside.weight is None else [beside.weight, second.bias]
-            learned.add(entered.weight, entered.bias, first.weight, first.bias, normalized.weight, normalized.bias,
-                second.weight, second.bias, *beside_weights)
+            learned.add(
+                entered.weight,
+                entered.bias,
+                first.weight,
+                first.bias,
+                normalized.weight,
+                normalized.bias,
+                second.weight,
+                second.bias,
+                *beside_weights,
+            )
         return None, None, to_x, to_shift, *learned.like(_weights(block))
 
 
@@ -144,6 +168,7 @@ class _Answered(torch.autograd.Function):
     """The end of the network: normalization, SiLU and a convolution."""
 
     @staticmethod
+    @override
     def forward(ctx: Any, network: UNet3d, x: Tensor, *weights: Tensor) -> Tensor:
         out = empty((len(x), len(network.answer.weight), *x.shape[2:]), x.dtype, x.device)
         ctx.moments = [_moments(network.normalize, x[place]) for place in _members(x)]
@@ -155,6 +180,7 @@ class _Answered(torch.autograd.Function):
         return out
 
     @staticmethod
+    @override
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
@@ -175,6 +201,7 @@ class _Upsampled(torch.autograd.Function):
     """Voxels repeated, then convolved; keeps the volume as it is before."""
 
     @staticmethod
+    @override
     def forward(ctx: Any, layer: Upsample, size: torch.Size, x: Tensor, *weights: Tensor) -> Tensor:
         out = empty((len(x), layer.out_channels, *size), x.dtype, x.device)
         for place in _members(x):
@@ -185,6 +212,7 @@ class _Upsampled(torch.autograd.Function):
         return out
 
     @staticmethod
+    @override
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
@@ -202,10 +230,12 @@ class _Average(torch.autograd.Function):
     """(h + skip) / 2, whose two gradients are one tensor."""
 
     @staticmethod
+    @override
     def forward(ctx: Any, h: Tensor, skip: Tensor) -> Tensor:
         return torch.lerp(h, skip, 0.5)
 
     @staticmethod
+    @override
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         half = gradient / 2
@@ -309,7 +339,8 @@ def _pooled(slab: Tensor) -> Tensor:
     wide = slab.to(widened(slab.dtype))
     for dimension in (2, 3, 4):
         side = wide.shape[dimension]
-        pooled = wide.narrow(dimension, 0, side - side % 2).unflatten(dimension, (-1, 2)).sum(dimension + 1)
+        pairs = torch.unflatten(wide.narrow(dimension, 0, side - side % 2), dimension, (-1, 2))
+        pooled = pairs.sum(dimension + 1)
         wide = torch.cat([pooled, wide.narrow(dimension, side - 1, 1)], dimension) if side % 2 else pooled
     return wide.to(slab.dtype, memory_format=torch.channels_last_3d)
 
@@ -328,7 +359,7 @@ def _shortcut(block: ResidualBlock, x: Held) -> Reader:
 
 def _kernel(convolution: nn.Conv3d, dtype: torch.dtype, more: Tensor | None = None) -> Kernel:
     """Return a convolution's weights, with more added to its bias."""
-    assert convolution.bias is not None
+    assert convolution.bias is not None  # noqa: S101 - for the type checkers
     bias = convolution.bias if more is None else convolution.bias + more
     return Kernel(convolution.weight.detach().to(dtype), bias.detach().to(dtype), convolution.stride[0])
 

@@ -131,9 +131,7 @@ class _Evaluation:
         moments = Moments()
         middle = hold(Convolved(h.read(), first, before), watch=moments.add)
         between = activation(block.normalize_second, moments)
-        after = Volume(
-            h.size, lambda: Added(Convolved(Held(middle), second, between), shortcut(h.read())), into=middle
-        )
+        after = Volume(h.size, lambda: Added(Convolved(Held(middle), second, between), shortcut(h.read())), into=middle)
         return after, partial(_residual, kernels=(first, second), prologues=(before, between), shortcut=shortcut)
 
     def _shortcut(self, block: ResidualBlock) -> Through:

@@ -21,6 +21,7 @@ from ddmkit_plugins.backbones.normalization import ChannelNorm, GroupNorm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ddmkit_plugins.backbones.normalization import Norm
     from ddmkit_plugins.backbones.unet3d_settings import UNet3dSettings
 
     MakeBlock: TypeAlias = Callable[[int, int], "ResidualBlock"]
@@ -93,7 +94,6 @@ class UNet3d(nn.Module):
         answer: Tensor = self.answer(h)
         return answer
 
-
     def _lean(self, x: Tensor, t: Tensor, *, recompute: bool) -> Tensor:
         from ddmkit_plugins.backbones import unet3d_gradients, unet3d_lean  # which know this module
 
@@ -124,7 +124,7 @@ class ResidualBlock(nn.Module):
     """Two convolutions, each behind a normalization and SiLU, beside a shortcut; time is added between them."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, embedding_channels: int, normalize: Callable[[int], nn.Module]
+        self, in_channels: int, out_channels: int, embedding_channels: int, normalize: Callable[[int], Norm]
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
@@ -196,7 +196,7 @@ def sinusoids(times: Tensor, width: int) -> Tensor:
     return functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, width % 2))
 
 
-def _normalization(settings: UNet3dSettings) -> Callable[[int], nn.Module]:
+def _normalization(settings: UNet3dSettings) -> Callable[[int], Norm]:
     if settings.normalization == "channel":
         return ChannelNorm
     return partial(GroupNorm, settings.groups or settings.width)

@@ -12,7 +12,6 @@ from ddmkit import DeviceError, Engine
 from ddmkit.sizes import bytes_of
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from ddmkit import Session
@@ -55,6 +54,7 @@ class Single(Engine):
     def open(self, network: nn.Module, training: Training | None = None) -> Session:
         import torch
 
+        from ddmkit.arithmetic import multiplies_bfloat16
         from ddmkit_plugins.engines.single_session import SingleSession
 
         chosen = self.device
@@ -67,16 +67,7 @@ class Single(Engine):
                 "Type -o engine.device=cpu, or auto."
             )
             raise DeviceError(msg)
-        if self.precision == "bfloat16" and not calculates_in_bfloat16(device):
+        if self.precision == "bfloat16" and not multiplies_bfloat16(device.type):
             _log.warning("%s does not calculate in bfloat16: float32 is used instead.", chosen)
             return SingleSession(network, self.model_copy(update={"precision": "float32"}), device, training)
         return SingleSession(network, self, device, training)
-
-
-def calculates_in_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device multiplies in bfloat16 itself."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch has no public name for it

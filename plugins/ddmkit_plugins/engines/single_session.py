@@ -93,7 +93,10 @@ class SingleSession(Session):
         network = self._averaged or self._network
         network.eval()
         # Not inference_mode: samplers clip in place what is answered here.
-        with torch.no_grad(), memory_guard(self.device, partial(self._thrift.advice, tuple(inputs.shape), training=False)):
+        with (
+            torch.no_grad(),
+            memory_guard(self.device, partial(self._thrift.advice, tuple(inputs.shape), training=False)),
+        ):
             return self._evaluate(network, inputs, times, training=False).float()
 
     @override
@@ -133,7 +136,10 @@ class SingleSession(Session):
         shape = tuple(batch.inputs.shape)
         with memory_guard(self.device, partial(self._thrift.advice, shape, training=True)):
             inputs = batch.inputs.to(self.device, memory_format=layout, non_blocking=True)
-            times, target = batch.times.to(self.device, non_blocking=True), batch.target.to(self.device, non_blocking=True)
+            times, target = (
+                batch.times.to(self.device, non_blocking=True),
+                batch.target.to(self.device, non_blocking=True),
+            )
             output = self._evaluate(self._network, inputs, times, training=True)
             share = loss(output, target) * (len(inputs) / count)
             value = float(share.detach())

@@ -13,7 +13,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddmkit_plugins.backbones.normalization import ChannelNorm, GroupNorm
+from ddmkit_plugins.backbones.normalization import ChannelNorm, GroupNorm, Norm
 from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
 from ddmkit_plugins.backbones.unet3d_concat import UNet3dConcat
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, TimeEmbedding, UNet3d, Upsample, sinusoids
@@ -98,7 +98,7 @@ def test_a_residual_block_is_its_formula(given: int) -> None:
 
 
 @pytest.mark.parametrize("normalize", [partial(GroupNorm, 2), ChannelNorm], ids=["group", "channel"])
-def test_a_residual_blocks_gradients_are_those_of_finite_differences(normalize: Callable[[int], nn.Module]) -> None:
+def test_a_residual_blocks_gradients_are_those_of_finite_differences(normalize: Callable[[int], Norm]) -> None:
     block = scattered(ResidualBlock(2, 4, 3, normalize).double())
     x = torch.randn(1, 2, 2, 2, 1, dtype=torch.float64, requires_grad=True)
     embedding = torch.randn(1, 3, dtype=torch.float64, requires_grad=True)
