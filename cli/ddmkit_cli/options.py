@@ -1,16 +1,19 @@
-"""What several commands read from their options: which settings may change, which layout a folder has."""
+"""What several commands share: which settings may change, which layout a folder has, what to ask when memory is out."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ddmkit.errors import ConfigurationError
+from ddmkit.errors import ConfigurationError, OutOfMemoryError
+from ddmkit_cli.console import command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from ddmkit import Dataset, Registry
+    from ddmkit.run.folder import RunFolder
 
 
 def refuse_fixed(options: Sequence[str], free: Sequence[str], reason: str) -> None:
@@ -71,3 +74,24 @@ def named_layout(registry: Registry, layout: Dataset, path: Path) -> list[str]:
     except DataError:
         return typed(layout)
     return [] if found == layout else typed(layout)
+
+
+@contextmanager
+def naming_the_planner(folder: RunFolder, options: Sequence[str] = ()) -> Generator[None]:
+    """Say, where memory does not suffice, which command tells what would fit.
+
+    Args:
+        folder: of the run.
+        options: what was typed over its configuration, as given to -o.
+
+    Raises:
+        OutOfMemoryError: as it was raised, with that command once the run has a configuration.
+    """
+    try:
+        yield
+    except OutOfMemoryError as error:
+        if not folder.configuration_file.is_file():
+            raise
+        over = [word for option in options for word in ("-o", option)]
+        msg = f"{error} See what fits: {command('plan', '--config', folder.path, *over)}"
+        raise OutOfMemoryError(msg) from error

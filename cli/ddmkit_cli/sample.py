@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddmkit_cli.console import bars, propose, result, say
-from ddmkit_cli.options import named_layout, refuse_fixed
+from ddmkit_cli.options import named_layout, naming_the_planner, refuse_fixed
 
 if TYPE_CHECKING:
     from ddmkit import Dataset, Registry
@@ -84,7 +84,7 @@ def sample(
     model = Model(configuration, open_session(configuration, weights))
     made_by = _made_by(configuration, run, weights, seed)
     answered = go_on_with(out_folder, made_by)
-    with bars() as progress:
+    with bars() as progress, naming_the_planner(folder, options):
         questions = open_asked(
             configuration, layout, source, asked, out_folder, partial(progress, "cases read"), skip_bad=skip_bad
         )

@@ -5,12 +5,28 @@ from __future__ import annotations
 import inspect
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddmkit_cli.assembling import (
+    BackboneOption,
+    ConfigOption,
+    DatasetOption,
+    EncodingOption,
+    EngineOption,
+    PatchOption,
+    PresetOption,
+    SamplerOption,
+    ScheduleOption,
+    SeedOption,
+    SettingsOption,
+    StepsOption,
+    TaskOption,
+    Typed,
+)
 from ddmkit_cli.console import Bars, command, out, propose, result, say, size
-from ddmkit_cli.options import refuse_fixed
+from ddmkit_cli.options import naming_the_planner, refuse_fixed
 from ddmkit_cli.tables import fact_table, score_table
 
 if TYPE_CHECKING:
@@ -28,7 +44,6 @@ EXAMPLES = (
     "[bold]ddmkit train --data BraTS2020/ -o backbone.width=32 -o training.batch_size=4[/bold] · "
     "[bold]ddmkit train --resume runs/quick-20260101-120000[/bold]"
 )
-_DEFAULT_PRESET = "quick"
 _SCORED = {
     "test": "Test cases, never seen in training",
     "validation": "Validation cases, which chose the checkpoint",
@@ -37,36 +52,25 @@ _FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "sampler", "
 
 
 def train(
-    preset: Annotated[str | None, typer.Option(help="Start from this preset. [default: quick]", metavar="P")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Start from this configuration file, such as a run's config.yaml.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="What is asked of a volume.", metavar="T")] = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    task: TaskOption = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of the cases; with --resume, where it is now. [default: synthetic phantoms]"),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Layout of that folder. [default: told by looking]", metavar="D")
-    ] = None,
-    backbone: Annotated[str | None, typer.Option(help="The network.", metavar="B")] = None,
-    schedule: Annotated[str | None, typer.Option(help="The noise schedule.", metavar="S")] = None,
-    sampler: Annotated[str | None, typer.Option(help="How validation samples.", metavar="S")] = None,
-    patch: Annotated[str | None, typer.Option(help="Which window a step sees.", metavar="P")] = None,
-    encoding: Annotated[str | None, typer.Option(help="How a window knows its place.", metavar="E")] = None,
-    engine: Annotated[str | None, typer.Option(help="Where the work runs.", metavar="E")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.", min=0)] = None,
+    dataset: DatasetOption = None,
+    backbone: BackboneOption = None,
+    schedule: ScheduleOption = None,
+    sampler: SamplerOption = None,
+    patch: PatchOption = None,
+    encoding: EncodingOption = None,
+    engine: EngineOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/PRESET-TIME]")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run from its last checkpoint.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            metavar="KIND.FIELD=VALUE",
-            help="Any setting; ddmkit plugins list names components and sections, show NAME settings. Repeatable.",
-        ),
-    ] = None,
+    option: SettingsOption = None,
     *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the configuration, do nothing.")
@@ -91,57 +95,21 @@ def train(
         "encoding": encoding,
         "engine": engine,
     }
-    names = {kind: name for kind, name in named.items() if name is not None}
-    options = [*(option or []), *([] if steps is None else [f"training.steps={steps}"])]
+    typed = Typed.of(preset, config, data, seed, steps, named, option)
     registry = Registry()
     if resume is not None:
         flags = {"--preset": preset, "--config": config, "--run": run, "--seed": seed, "--skip-bad": skip_bad or None}
-        _refuse_on_resume(flags, names)
+        _refuse_on_resume(flags, typed.names)
         folder = RunFolder(resume)
-        configuration = _resumed(registry, folder, data, options)
+        configuration = _resumed(registry, folder, data, typed.settings)
     else:
-        if preset is None and config is None:
-            preset = _DEFAULT_PRESET
-            say(f"No --preset is given: using {preset!r}, which is small and quick.")
-        configuration = _assembled(registry, preset, config, data, seed, names, options)
-        folder = RunFolder(run or Path("runs") / f"{preset or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
+        typed = typed.or_default()
+        configuration = typed.assembled(registry)
+        folder = RunFolder(run or Path("runs") / f"{typed.preset or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
     if dry_run:
         _print_plan(configuration, folder.split() if resume else None, skip_bad=skip_bad)
     else:
         _run(registry, configuration, folder, resume=resume is not None, skip_bad=skip_bad)
-
-
-def _assembled(
-    registry: Registry,
-    preset: str | None,
-    config: Path | None,
-    data: Path | None,
-    seed: int | None,
-    names: dict[str, str],
-    options: list[str],
-) -> Configuration:
-    from ddmkit.assembly import assemble, read_tree
-
-    base = [] if preset is None else [read_tree(registry.preset(preset))]
-    if config is not None:
-        base.append(read_tree(config))
-    if data is not None:
-        base.append({"data": data.absolute()})
-        if "dataset" not in names:
-            names = {"dataset": _layout(registry, data, base), **names}
-    if seed is not None:
-        base.append({"seed": seed})
-    return assemble(registry, base=base, names=names, options=options)
-
-
-def _layout(registry: Registry, data: Path, base: list[dict[str, Any]]) -> str:
-    """Return the name of the layout of a folder: the one that is configured if it fits, else whichever does."""
-    from ddmkit import Dataset
-    from ddmkit.assembly import component
-    from ddmkit.detection import recognise
-
-    named = [tree["dataset"] for tree in base if "dataset" in tree]
-    return recognise(registry, data, component(registry, Dataset, named[-1]) if named else None).name
 
 
 def _resumed(registry: Registry, folder: RunFolder, data: Path | None, options: list[str]) -> Configuration:
@@ -153,7 +121,7 @@ def _resumed(registry: Registry, folder: RunFolder, data: Path | None, options: 
     return assemble(registry, base=[before.tree(), moved], options=options)
 
 
-def _refuse_on_resume(flags: Mapping[str, object], names: dict[str, str]) -> None:
+def _refuse_on_resume(flags: Mapping[str, object], names: Mapping[str, str]) -> None:
     from ddmkit import ConfigurationError
 
     given = [flag for flag, value in flags.items() if value is not None] + [f"--{kind}" for kind in names]
@@ -200,7 +168,10 @@ def _trained(
 
     registry.register(Display(bars))
     try:
-        return train_run(registry, configuration, plan, folder, resume=resume, skip_bad=skip_bad, progress=bars.show)
+        with naming_the_planner(folder):
+            return train_run(
+                registry, configuration, plan, folder, resume=resume, skip_bad=skip_bad, progress=bars.show
+            )
     except KeyboardInterrupt as error:
         if not folder.configuration_file.is_file():
             raise

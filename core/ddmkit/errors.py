@@ -61,3 +61,7 @@ class InterruptedRunError(DdmkitError):
 
 class DeviceError(DdmkitError):
     """A device is missing or its memory does not suffice."""
+
+
+class OutOfMemoryError(DeviceError):
+    """The memory of a device does not suffice."""

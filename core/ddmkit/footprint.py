@@ -154,7 +154,7 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
         self.device = device
         self.scale = 1
         self.peak = self.operations = self._current = 0
-        self._known = {tensor.untyped_storage()._cdata for tensor in given}  # noqa: SLF001 - what views share
+        self._known = {_identity(tensor.untyped_storage()) for tensor in given}
 
     @override
     def __torch_dispatch__(
@@ -172,7 +172,7 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
 
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = storage._cdata  # noqa: SLF001 - the identity that views share
+        key = _identity(storage)
         if key in self._known or tensor.device.type != "meta":
             return
         self._known.add(key)
@@ -184,6 +184,12 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
     def _release(self, key: int, size: int) -> None:
         self._known.discard(key)
         self._current -= size
+
+
+def _identity(storage: torch.UntypedStorage) -> int:
+    """Return what all views of one piece of memory share; a tensor without memory has no address."""
+    identity: int = storage._cdata  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public name
+    return identity
 
 
 _counting: ContextVar[_Ledger | None] = ContextVar("counting", default=None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import ctypes
+import traceback
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from ddmkit.errors import DeviceError
+from ddmkit.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -17,9 +19,14 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def used(device: torch.device) -> int:
-    """Return what this process uses now: of the device's memory, or of the machine's for a CPU."""
+    """Return what this process uses now: of the device's memory, or of the machine's for a CPU.
+
+    What the C library's allocator keeps of memory that was let go is given back first.
+    """
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
+    with suppress(OSError, TypeError, AttributeError):  # not every C library can
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         return _kilobytes(Path("/proc/self/status"), "VmRSS")
     except OSError:
@@ -51,15 +58,16 @@ def memory_guard(device: torch.device, advice: str | Callable[[], str]) -> Gener
         advice: what would fit, such as "lower patch.sides"; a function is asked once it is needed.
 
     Raises:
-        DeviceError: the memory did not suffice.
+        OutOfMemoryError: the memory did not suffice.
     """
     try:
         yield
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
+        traceback.clear_frames(error.__traceback__)  # what the attempt still holds is free for what would fit
         msg = f"The memory of {device} does not suffice: {_said(advice)}."
-        raise DeviceError(msg) from error
+        raise OutOfMemoryError(msg) from error
 
 
 def _said(advice: str | Callable[[], str]) -> str:

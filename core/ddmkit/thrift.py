@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
-from ddmkit.errors import DeviceError
+from ddmkit.errors import OutOfMemoryError
 from ddmkit.footprint import Work, footprint
 from ddmkit.memory import free, used
 from ddmkit.sizes import written
@@ -68,7 +68,7 @@ class Thrift:
             more: bytes that will be needed beside the evaluation.
 
         Raises:
-            DeviceError: a limit was given, and no way keeps to it.
+            OutOfMemoryError: a limit was given, and no way keeps to it.
         """
         key = shape, training
         if key not in self._chosen:
@@ -84,6 +84,8 @@ class Thrift:
         names, room = ways_of(self._network, work, self._device), self._room()
         if room is None or (self._limit is None and len(names) == 1):
             return names[0]
+        if any(self._holds(known, (shape, training)) and name == names[0] for known, name in self._chosen.items()):
+            return names[0]  # which went with a larger volume, so that there is nothing to count
         leanest: Way | None = None
         for way in ways(self._network, work, self._device):
             if way.peak + more <= room:
@@ -92,6 +94,10 @@ class Thrift:
         assert leanest is not None  # noqa: S101 - a network goes at least one way
         self._refuse(leanest, more)
         return leanest.name
+
+    @staticmethod
+    def _holds(known: tuple[tuple[int, ...], bool], asked: tuple[tuple[int, ...], bool]) -> bool:
+        return known[1] == asked[1] and all(side >= other for side, other in zip(known[0], asked[0], strict=True))
 
     def _room(self) -> int | None:
         return free(self._device) if self._limit is None else self._limit - used(self._device)
@@ -104,11 +110,12 @@ class Thrift:
         if self._limit is None:
             _log.warning("%s may need %s, more than %s has free.", what.capitalize(), least, self._device)
             return
+        room = self._limit - used(self._device) - more
         msg = (
             f"engine.memory={written(self._limit)} is too little: {what} needs at least {least}. Type "
-            f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, self._room())}."
+            f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, room)}."
         )
-        raise DeviceError(msg)
+        raise OutOfMemoryError(msg)
 
 
 def ways_of(network: nn.Module, work: Work, device: torch.device) -> tuple[str | None, ...]:

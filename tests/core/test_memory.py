@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ddmkit.memory import free, memory_guard, used
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import Tensor
 
 CPU = torch.device("cpu")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -85,6 +88,21 @@ def test_advice_is_worked_out_only_once_it_is_needed() -> None:
     with pytest.raises(DeviceError, match="suffice: type less"), memory_guard(CPU, advice):
         raise torch.OutOfMemoryError
     assert asked == [1]
+
+
+def test_what_the_attempt_held_is_free_again_when_advice_is_worked_out() -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    def attempt() -> None:
+        volume = torch.ones(8)
+        held.append(weakref.ref(volume))
+        raise torch.OutOfMemoryError
+
+    with (
+        pytest.raises(DeviceError, match="suffice: none is held"),
+        memory_guard(CPU, lambda: "none is held" if held[0]() is None else "it is still held"),
+    ):
+        attempt()
 
 
 def test_where_there_is_no_memory_for_advice_the_planner_is_named() -> None:

@@ -88,13 +88,10 @@ def make_plan(
         splits = _chosen(found, split, data)
     used = [case for part in splits.values() for case in part]
     _check_meanings(configuration, used)
-    shapes = _shapes(configuration, [found.headers[case.name] for case in used])
-    regions = {shape: configuration.region_of(Window.whole(shape)) for shape in shapes}
-    region, factor, window = next(iter(regions.values())), configuration.patch.factor, None
+    shapes = _seen_shapes(configuration, [found.headers[case.name] for case in used])
+    region, factor, window = configuration.region_of(Window.whole(next(iter(shapes)))), configuration.patch.factor, None
     if configuration.preprocessing.frame != "brain":
-        warn_of_windows(configuration, regions.values())
-        _warn_of_padding(configuration, regions)
-        _warn_of_frame(configuration, shapes)
+        warn_of_shapes(configuration, shapes)
         size = configuration.patch.size(region.size)
         window = Window((0, 0, 0), size, size, factor).shape
     return Plan(
@@ -127,6 +124,19 @@ def _check_meanings(configuration: Configuration, cases: Sequence[Case]) -> None
         except DataError as error:
             msg = f"Case {case.name}: {error}"
             raise DataError(msg) from error
+
+
+def warn_of_shapes(configuration: Configuration, shapes: Mapping[Shape, int]) -> None:
+    """Say where cases are padded, or their windows differ in shape, and that comes as a surprise.
+
+    Args:
+        configuration: of the run; windows are not taken from boxes around brains.
+        shapes: how many cases have which shape.
+    """
+    regions = {shape: configuration.region_of(Window.whole(shape)) for shape in shapes}
+    warn_of_windows(configuration, regions.values())
+    _warn_of_padding(configuration, regions)
+    _warn_of_frame(configuration, shapes)
 
 
 def warn_of_windows(configuration: Configuration, regions: Collection[Window]) -> None:
@@ -208,7 +218,21 @@ def _warn_of_frame(configuration: Configuration, shapes: Mapping[Shape, int]) ->
         )
 
 
-def _shapes(configuration: Configuration, headers: Iterable[Header]) -> dict[Shape, int]:
+def shapes_under(configuration: Configuration, data: Path) -> dict[Shape, int]:
+    """Return how many of the cases under a path have which shape, as the network sees them, the most frequent first.
+
+    Cases that cannot be used are named in warnings.
+
+    Raises:
+        DataError: none can be used.
+    """
+    found = usable_cases(configuration.dataset, data, configuration.task.modalities, references=False)
+    place = Place(configuration.dataset, data)
+    refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), place, skip_bad=True)
+    return _seen_shapes(configuration, found.headers.values())
+
+
+def _seen_shapes(configuration: Configuration, headers: Iterable[Header]) -> dict[Shape, int]:
     orientation, spacing = configuration.preprocessing.orientation, configuration.preprocessing.spacing
     grids = (Grid.of(header.shape, header.affine, orientation, spacing) for header in headers)
     return dict(Counter(grid.seen_shape for grid in grids).most_common())

@@ -7,6 +7,7 @@ counted by `ddmkit.footprint`; the rest is what batches, samplers, ensembles and
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -32,9 +33,11 @@ _MOMENTS = 2
 _SUMS = 16
 """Bytes a voxel of an ensemble's mean and variance."""
 _SAMPLED = 4
-"""Tensors of x_0's size that a sampler holds while it waits for the network: x_T, x_t, the last x_0 and the last eps."""
-_SCATTERED, _MOST_SCATTERED = 0.6, 180_000_000
-"""Share of the network's memory, and bytes at most, that a CPU's allocator loses between small blocks; measured."""
+"""Tensors of x_0's size that a sampler holds while it waits for the network: x_T, x_t, the last x_0 and eps."""
+_LIBRARIES = 60_000_000
+"""Bytes that torch's libraries take on a CPU once they calculate; measured."""
+_SCATTERED, _MOST_SCATTERED = 0.6, 120_000_000
+"""Share of a network's memory, and bytes at most, that lie idle on a CPU between blocks under 32 MiB; measured."""
 
 
 @runtime_checkable
@@ -130,12 +133,12 @@ class Forecaster:
         Raises:
             ConfigurationError: nothing is known beforehand of its engine.
         """
-        holding = _Holding(configuration, self.shape, self.device)
+        run = _Run(configuration, self.shape, self.device)
         precision = getattr(torch, engine_of(configuration).precision)
         network, name = self._network(configuration)
-        size, members = holding.examples_at_once, holding.members_at_once
-        step = Work((size, configuration.in_channels, *holding.window), precision, training=True)
-        case = Work((members, configuration.in_channels, *holding.volume), precision, training=False)
+        size, members = run.examples, run.members
+        step = Work((size, configuration.in_channels, *run.window), precision, training=True)
+        case = Work((members, configuration.in_channels, *run.volume), precision, training=False)
         steps, cases = (
             {way: (name, work._replace(way=way)) for way in ways_of(network, work, self.device)}
             for work in (step, case)
@@ -144,37 +147,37 @@ class Forecaster:
         weights = sum(parameter.nbytes for parameter in network.parameters())
         return Forecast(
             precision=engine_of(configuration).precision,
-            window=holding.window,
-            volume=holding.volume,
-            waiting=holding.waiting,
-            steps=tuple(self._step(holding, weights, way, self._count(*key)) for way, key in steps.items()),
-            cases=tuple(self._case(holding, weights, way, self._count(*key)) for way, key in cases.items()),
+            window=run.window,
+            volume=run.volume,
+            waiting=run.waiting,
+            steps=tuple(self._step(run, weights, way, self._count(*key)) for way, key in steps.items()),
+            cases=tuple(self._case(run, weights, way, self._count(*key)) for way, key in cases.items()),
         )
 
-    def _step(self, holding: _Holding, weights: int, way: str | None, counted: Footprint) -> StepForecast:
-        parts = holding.batch / holding.examples_at_once
+    def _step(self, run: _Run, weights: int, way: str | None, counted: Footprint) -> StepForecast:
         # The gradient of one part is there while the next is worked on; that of the first is counted with it.
-        gradient = weights if parts > 1 else 0
-        working = self._taken(counted) + gradient + holding.copied
-        peak = self._resting + holding.kept(weights) + holding.waiting + max(working, holding.preparing)
-        return StepForecast(way, peak, round(counted.operations * parts))
+        gradient = weights if run.parts > 1 else 0
+        working = self._taken(counted) + gradient + run.copied
+        peak = self._resting + run.kept(weights) + run.waiting + max(working, run.preparing)
+        return StepForecast(way, peak, round(counted.operations * run.parts))
 
-    def _case(self, holding: _Holding, weights: int, way: str | None, counted: Footprint) -> CaseForecast:
-        sampling = holding.inputs + max(self._taken(counted) + holding.sampled, holding.reading)
-        trained = holding.kept(weights) + weights + holding.waiting
-        once = counted.operations // holding.members_at_once
+    def _case(self, run: _Run, weights: int, way: str | None, counted: Footprint) -> CaseForecast:
+        sampling = run.inputs + max(self._taken(counted) + run.sampled, run.reading)
+        trained = run.kept(weights) + weights + run.waiting
+        once = counted.operations // run.members
         return CaseForecast(
             way,
             self._resting + weights + sampling,
             self._resting + trained + sampling,
             once,
-            once * holding.evaluations,
+            once * run.evaluations,
         )
 
     def _taken(self, counted: Footprint) -> int:
-        """Return what the network takes, with what lies idle between its tensors."""
-        lost = min(round(_SCATTERED * counted.peak), _MOST_SCATTERED) if self.device.type == "cpu" else 0
-        return counted.peak + lost
+        """Return what the network takes, with what no tensor shows."""
+        if self.device.type != "cpu":
+            return counted.peak
+        return counted.peak + _LIBRARIES + min(round(_SCATTERED * counted.peak), _MOST_SCATTERED)
 
     def _network(self, configuration: Configuration) -> tuple[nn.Module, str]:
         """Return the network without memory, and a name that no other one has."""
@@ -192,48 +195,88 @@ class Forecaster:
         return self._counted[key]
 
 
-class _Holding:
-    """What a run holds beside the network's own work: counts, shapes and bytes.
+class _Run:
+    """Shapes and counts of a run, and the bytes that it holds beside its network.
 
     On a GPU batches wait, cases are read and members are summed up in the host's memory, which does not count.
     """
 
     def __init__(self, configuration: Configuration, shape: Shape, device: torch.device) -> None:
-        training, sampling = configuration.training, configuration.sampling
-        factor, on_cpu = configuration.patch.factor, device.type == "cpu"
+        training, sampling, factor = configuration.training, configuration.sampling, configuration.patch.factor
         region = configuration.region_of(Window.whole(shape))
         size = configuration.patch.size(region.size)
-        self.window = Window((0, 0, 0), size, size, factor).shape
+        self._own, self._read, self._cut = map(math.prod, (shape, region.size, size))
+        self._configuration, self._on_cpu = configuration, device.type == "cpu"
         self.volume = region._replace(factor=factor).shape
-        self.batch = training.batch_size
-        self.examples_at_once = min(configuration.engine.micro_batch or self.batch, self.batch)
-        self.members_at_once = min(sampling.ensemble, sampling.members_at_once)
+        """What sampling sees."""
+        self.window = Window((0, 0, 0), size, size, factor).shape
+        """What a training step sees."""
+        self.examples = min(configuration.engine.micro_batch or training.batch_size, training.batch_size)
+        """At once."""
+        self.parts = training.batch_size / self.examples
+        """Of a batch, one after the other."""
+        self.members = min(sampling.ensemble, sampling.members_at_once)
+        """At once."""
         self.evaluations = configuration.sampler.steps * sampling.ensemble
-        self._averaged = training.ema is not None
-
-        given, asked = configuration.in_channels, configuration.out_channels
-        voxel, inside, images = (
-            _FLOAT * math.prod(self.window),
-            _FLOAT * math.prod(self.volume),
-            len(configuration.task.modalities),
-        )
-        example = (given + asked) * voxel
-        self.waiting = (configuration.loading.prefetch + 1) * self.batch * example if on_cpu else 0
-        # A GPU has a copy of what it works on, a CPU only of what is laid out otherwise.
-        copied = given if on_cpu and engine_of(configuration).channels_last else 0
-        self.copied = self.examples_at_once * (copied * voxel if on_cpu else example)
-        self.inputs = self.members_at_once * given * inside
-        self.sampled = self.members_at_once * _SAMPLED * asked * inside
-        self.sampled += _SUMS * asked * math.prod(shape) if on_cpu and sampling.ensemble > 1 else 0
-        read = images * _FLOAT * math.prod(region.size)
-        condition = configuration.task.condition_channels * inside
-        self.reading = read + 2 * condition if on_cpu else condition
-        seen = images * _FLOAT * math.prod(size)
-        self.preparing = seen + example if on_cpu else 0
+        """Of one member each, for a case."""
 
     def kept(self, weights: int) -> int:
         """Return the bytes of weights, their average and AdamW's moments."""
-        return (1 + self._averaged + _MOMENTS) * weights
+        return (1 + (self._configuration.training.ema is not None) + _MOMENTS) * weights
+
+    @property
+    def waiting(self) -> int:
+        """Batches in hand and prepared."""
+        batches = self._configuration.loading.prefetch + 1
+        return batches * self._configuration.training.batch_size * self._example if self._on_cpu else 0
+
+    @property
+    def copied(self) -> int:
+        """What a step works on, where it is copied: to a GPU, or on a CPU to be laid out otherwise."""
+        if not self._on_cpu:
+            return self.examples * self._example
+        turned = engine_of(self._configuration).channels_last
+        return self.examples * self._configuration.in_channels * self._voxels(self.window) if turned else 0
+
+    @property
+    def preparing(self) -> int:
+        """An example while it is made."""
+        return self._images * self._cut + self._example if self._on_cpu else 0
+
+    @property
+    def inputs(self) -> int:
+        """The network's inputs in sampling."""
+        return self.members * self._configuration.in_channels * self._voxels(self.volume)
+
+    @property
+    def reading(self) -> int:
+        """A case and its condition while inputs are made of them."""
+        condition = self._configuration.task.condition_channels * self._voxels(self.volume)
+        return self._images * self._read + 2 * condition if self._on_cpu else condition
+
+    @property
+    def sampled(self) -> int:
+        """What sampler and ensemble hold while the network works."""
+        channels = self._configuration.out_channels
+        summed = self._on_cpu and self._configuration.sampling.ensemble > 1
+        held = self.members * _SAMPLED * self._voxels(self.volume) + (_SUMS * self._own if summed else 0)
+        return channels * held
+
+    @property
+    def _example(self) -> int:
+        """Inputs and target."""
+        channels = self._configuration.in_channels + self._configuration.out_channels
+        return channels * self._voxels(self.window)
+
+    @property
+    def _images(self) -> int:
+        """Bytes of all images at a voxel."""
+        return _FLOAT * len(self._configuration.task.modalities)
+
+    @staticmethod
+    def _voxels(sides: Shape) -> int:
+        """Bytes of one channel."""
+        return _FLOAT * math.prod(sides)
 
 
 def engine_of(configuration: Configuration) -> Foreseeable:
@@ -246,8 +289,8 @@ def engine_of(configuration: Configuration) -> Foreseeable:
     if isinstance(engine, Foreseeable):
         return engine
     msg = (
-        f"The engine {engine.name!r} does not say by settings device, precision, memory and channels_last what it takes, "
-        "so that nothing can be planned for it: choose another --engine, such as single."
+        f"The engine {engine.name!r} lacks the settings device, precision, memory and channels_last, by which a plan "
+        "knows what it takes: choose another --engine, such as single."
     )
     raise ConfigurationError(msg)
 
@@ -271,9 +314,10 @@ def resting(device: torch.device) -> int:
     """Return the bytes that a run's process takes before it does anything: measured of this one, on a CPU."""
     if device.type != "cpu":
         return 0  # where only what torch's allocator gives out counts
-    import ddmkit.run.trainer  # noqa: F401 - what a run imports
-
-    torch.optim.AdamW([torch.zeros(1)])  # which imports a good deal, as does counting
+    # What a run imports in the end, that of AdamW (and of counting) most of all.
+    for module in ("matplotlib.figure", "ddmkit.run.trainer"):
+        import_module(module)
+    torch.optim.AdamW([torch.zeros(1)])
     return used(device)
 
 

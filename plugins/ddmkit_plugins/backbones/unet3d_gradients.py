@@ -117,7 +117,9 @@ class _Residual(torch.autograd.Function):
     @staticmethod
     @override
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, shift, *kept = ctx.saved_tensors
         block: ResidualBlock = ctx.block
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
@@ -182,7 +184,9 @@ class _Answered(torch.autograd.Function):
     @staticmethod
     @override
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         network: UNet3d = ctx.network
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
@@ -214,7 +218,9 @@ class _Upsampled(torch.autograd.Function):
     @staticmethod
     @override
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         convolution: nn.Conv3d = ctx.layer.convolution
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
@@ -237,7 +243,9 @@ class _Average(torch.autograd.Function):
     @staticmethod
     @override
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
         half = gradient / 2
         return half, half
 

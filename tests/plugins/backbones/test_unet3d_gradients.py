@@ -50,7 +50,7 @@ def assert_alike(found: list[Tensor], expected: list[Tensor], tolerance: float) 
 
 
 @each_backbone
-@pytest.mark.parametrize("size", [(8, 4, 4), (9, 5, 7), (1, 2, 3), (5, 1, 1)], ids=str)
+@pytest.mark.parametrize("size", [(9, 5, 6), (1, 2, 3), (5, 1, 1)], ids=str)
 @each_arithmetic
 def test_both_ways_learn_what_the_plain_forward_does(
     backbone: UNet3dSettings, size: Size, dtype: torch.dtype, slab_bytes: int, monkeypatch: pytest.MonkeyPatch
@@ -65,15 +65,14 @@ def test_both_ways_learn_what_the_plain_forward_does(
 @each_way
 @pytest.mark.parametrize("merged", [UNet3dAverage, UNet3dConcat])
 @pytest.mark.parametrize("normalization", ["group", "channel"])
-@pytest.mark.parametrize("size", [(3, 2, 1), (1, 4, 3)], ids=str)
 def test_gradients_are_those_of_finite_differences(
-    merged: type[UNet3dSettings], normalization: str, way: str, size: Size, monkeypatch: pytest.MonkeyPatch
+    merged: type[UNet3dSettings], normalization: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thin(monkeypatch, 1)
     settings = {"width": 2, "multipliers": (1, 2), "blocks": 1, "normalization": normalization}
     network = awake(merged.model_validate(settings), torch.float64, in_channels=2)
     names, weights = zip(*network.named_parameters(), strict=True)
-    x = volumes(size, dtype=torch.float64, channels=2).requires_grad_()
+    x = volumes((3, 2, 1), dtype=torch.float64, channels=2).requires_grad_()
     flat = torch.cat([weight.detach().flatten() for weight in weights]).requires_grad_()
 
     def answer(x: Tensor, flat: Tensor) -> Tensor:
