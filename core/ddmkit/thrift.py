@@ -8,6 +8,7 @@ one as a third argument of its `forward(x, t, way)`. All are the same function t
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _log = logging.getLogger(__name__)
+
+_PLENTY = 2**14
+"""Bytes a voxel, those of 4096 channels in float32: where there are so many, nothing needs to be counted."""
 
 
 @runtime_checkable
@@ -83,6 +87,9 @@ class Thrift:
         work = Work(shape, self._precision, training)
         names, room = ways_of(self._network, work, self._device), self._room()
         if room is None or (self._limit is None and len(names) == 1):
+            return names[0]
+        members, _, *sides = shape
+        if self._limit is None and members * math.prod(sides) * _PLENTY + more <= room:
             return names[0]
         if any(self._holds(known, (shape, training)) and name == names[0] for known, name in self._chosen.items()):
             return names[0]  # which went with a larger volume, so that there is nothing to count
