@@ -24,12 +24,13 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import machine
-from benchmarks.resources_subjects import BLOCKS, MULTIPLIERS, WIDTH, Job, make_weights
+from benchmarks.resources_subjects import BLOCKS, MULTIPLIERS, WIDTH, Job, make_weights, ours
 from ddmkit.footprint import Footprint, Work, footprint
-from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torch import nn
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 OURS = {
@@ -158,9 +159,14 @@ def _differences(row: Row, side: int, answers: dict[str, Path]) -> Iterator[dict
             yield {"row": row.name, "side": side, "subject": subject, "difference": float(far / truth.abs().max())}
 
 
-def _counted(row: Row, side: int, subject: str) -> Footprint:
+def _network(channels: int) -> nn.Module:
+    """Return the paper's network without memory."""
     with torch.device("meta"):
-        network = UNet3dAverage(width=WIDTH, multipliers=MULTIPLIERS, blocks=BLOCKS).build(row.channels, 1)
+        return ours().build(channels, 1)
+
+
+def _counted(row: Row, side: int, subject: str) -> Footprint:
+    network = _network(row.channels)
     parts = subject.split("-")
     precision, way = (PRECISIONS[parts[1]], parts[2]) if subject in OURS else (torch.float32, "plain")
     shape = (1, row.channels, *[side // row.share] * 3)
@@ -170,8 +176,7 @@ def _counted(row: Row, side: int, subject: str) -> Footprint:
 
 def _predicted(row: Row, side: int, subject: str, idle: int) -> float:
     """Return the peak that shapes alone foretell, in bytes: idle process, weights, inputs and the network's work."""
-    with torch.device("meta"):
-        network = UNet3dAverage(width=WIDTH, multipliers=MULTIPLIERS, blocks=BLOCKS).build(row.channels, 1)
+    network = _network(row.channels)
     weights = sum(parameter.nbytes for parameter in network.parameters())
     inputs = 4 * row.channels * (side // row.share) ** 3
     moments = 2 * weights if row.training else 0
@@ -254,9 +259,9 @@ def _table(result: dict[str, Any]) -> str:
     notes = (
         f"Whole volumes of {result['side']}³, one evaluation or one training step (forward, backward, AdamW) of the "
         "paper's network, each in a fresh process after a small first call. Peak memory is the whole process's on a "
-        "CPU and the allocator's on a GPU. Foretold is counted from shapes alone, as `ddmkit plan` does. The paper's "
-        "figures are an A100's. Max Δ is against the official code in float32 with the same weights, over its largest "
-        "answer. "
+        "CPU and the allocator's on a GPU. Foretold is an idle process, weights, moments, inputs and what the "
+        "network's own code makes, counted from shapes alone. The paper's figures are an A100's. Max Δ is against the "
+        "official code in float32 with the same weights, over its largest answer. "
         f"Bounds: wide convolutions {bound['float32'] / 1e9:.0f} GFLOP/s in float32 and "
         f"{bound['bfloat16'] / 1e9:.0f} in bfloat16, copies {bound['bandwidth'] / 1e9:.1f} GB/s. "
         f"Load average before: {result['load_before']:.1f}."

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
+
     Step = Callable[[Tensor], Tensor | None]
     """Evaluate inputs (1, channels, side, side, side), or learn from them."""
 
@@ -47,7 +49,7 @@ class Job(NamedTuple):
 
 def make_weights(path: Path, channels: int) -> None:
     """Write weights under the official names, none of them zero, so that every layer takes part in the answer."""
-    network = _ours().build(channels, 1)
+    network = ours().build(channels, 1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -55,7 +57,8 @@ def make_weights(path: Path, channels: int) -> None:
     save_file(_official_names(network), path)
 
 
-def _ours() -> Any:  # noqa: ANN401 - a component of the plugins
+def ours() -> UNet3dAverage:
+    """Return the paper's network, before its weights exist."""
     from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
 
     return UNet3dAverage(width=WIDTH, multipliers=MULTIPLIERS, blocks=BLOCKS)
@@ -118,8 +121,8 @@ def ddmkit(job: Job) -> Step:
     from ddmkit_plugins.engines.single import Single
 
     _, precision, way = job.subject.split("-")
-    network = _ours().build(job.channels, 1)
-    network.load_state_dict(_ours().import_state(load_file(job.weights)))
+    network: Any = ours().build(job.channels, 1)  # whose ways are replaced
+    network.load_state_dict(ours().import_state(load_file(job.weights)))
     network.ways = lambda *_: (way,)
     engine = Single.model_validate({"precision": precision})
     session = engine.open(network, Training() if job.training else None)

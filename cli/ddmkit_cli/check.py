@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ddmkit.sizes import sides_of
 from ddmkit_cli.console import bars, out, say
 from ddmkit_cli.options import layout_of, refuse_fixed
 from ddmkit_cli.tables import table_of
@@ -83,8 +84,8 @@ class _Finding(NamedTuple):
         return (
             self.case,
             " ".join(self.modalities),
-            "×".join(map(str, self.shape)),
-            "×".join(f"{side:.3g}" for side in self.spacing),
+            sides_of(self.shape),
+            sides_of(f"{side:.3g}" for side in self.spacing),
             self.axes,
             labels if self.shape else "",
             wrong,

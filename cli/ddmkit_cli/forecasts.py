@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ddmkit.sizes import sides_of
 from ddmkit_cli.console import duration
 from ddmkit_cli.tables import table_of
 
@@ -113,7 +114,7 @@ def reasons(outlook: Outlook) -> Iterator[str]:
 
 
 def _title(outlook: Outlook) -> str:
-    seen, volume = _sides(outlook.shape), _sides(outlook.proposal.chosen.forecast.volume)
+    seen, volume = sides_of(outlook.shape), sides_of(outlook.proposal.chosen.forecast.volume)
     sampled = "" if seen == volume else f", sampled as {volume}"
     return f"Cases of {seen} voxels{sampled}, in {outlook.limit / 1e9:.3g} GB of {outlook.device}"
 
@@ -151,7 +152,7 @@ def _lines(outlook: Outlook) -> Iterator[_Line]:
 
 def _cells(line: _Line, outlook: Outlook) -> list[str]:
     forecast, limit = line.choice.forecast, outlook.limit
-    cells = [forecast.precision, line.way or "", _sides(forecast.window)]
+    cells = [forecast.precision, line.way or "", sides_of(forecast.window)]
     step, case = line.step, line.case
     if step is None:
         cells += ["", "", ""]
@@ -201,7 +202,3 @@ def _time(seconds: float) -> str:
     if seconds < _MINUTE:
         return f"{seconds:.2g} s"
     return duration(seconds) if seconds < _DAY else f"{seconds / _DAY:.0f} days"
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

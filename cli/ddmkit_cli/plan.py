@@ -202,12 +202,12 @@ def _speeds(planner: Planner, device: torch.device) -> dict[str, float]:
 
 def _too_little(planner: Planner, typed: Typed, room: _Room) -> DdmkitError:
     from ddmkit import ConfigurationError, DeviceError
-    from ddmkit.sizes import bytes_of, written
+    from ddmkit.sizes import bytes_of, sides_of, written
 
     least = written(_RESERVE * planner.least())
     proposal = planner.propose(bytes_of(least))
     assert proposal is not None  # noqa: S101 - it is what the least was worked out for
-    volume = "×".join(map(str, proposal.chosen.forecast.volume))
+    volume = sides_of(proposal.chosen.forecast.volume)
     line = command(*_words(typed, proposal, least))
     what = f"a training step and the sampling of {volume} voxels need {least}, by {line}"
     if room.typed is None:

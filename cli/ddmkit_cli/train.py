@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddmkit.sizes import sides_of
 from ddmkit_cli.assembling import (
     BackboneOption,
     ConfigOption,
@@ -195,12 +196,12 @@ def _print_plan(configuration: Configuration, split: dict[str, list[str]] | None
 
 
 def _facts_of_cases(plan: Plan) -> dict[str, str]:
-    shapes = ", ".join(f"{_sides(shape)} ({count} cases)" for shape, count in plan.shapes.items())
+    shapes = ", ".join(f"{sides_of(shape)} ({count} cases)" for shape, count in plan.shapes.items())
     return {
         "data": str(plan.data),
         "cases": ", ".join(f"{split} {len(cases)}" for split, cases in plan.splits.items()) + _left_out(plan),
         "shapes": shapes,
-        "frame": _sides(plan.frame),
+        "frame": sides_of(plan.frame),
         "window": _window(plan) + (f" at 1/{plan.factor} resolution" if plan.factor > 1 else ""),
     }
 
@@ -225,23 +226,19 @@ def _facts_of_network(configuration: Configuration) -> dict[str, str]:
 def _plan_line(configuration: Configuration, plan: Plan, folder: RunFolder) -> str:
     return (
         f"{len(plan.splits['train'])} cases to train on{_left_out(plan)}, {configuration.backbone.name} with "
-        f"{plan.parameters:,} parameters, windows of {_window(plan)} in {_sides(plan.frame)}, "
+        f"{plan.parameters:,} parameters, windows of {_window(plan)} in {sides_of(plan.frame)}, "
         f"{configuration.training.steps} steps. Run: {folder.path}"
     )
 
 
 def _window(plan: Plan) -> str:
-    return "the box around each brain" if plan.window is None else _sides(plan.window)
+    return "the box around each brain" if plan.window is None else sides_of(plan.window)
 
 
 def _left_out(plan: Plan) -> str:
     counts = {"without reference": plan.unlabelled, "that cannot be used": len(plan.left_out)}
     said = [f"{count} {what}" for what, count in counts.items() if count]
     return f" ({' and '.join(said)} left out)" if said else ""
-
-
-def _sides(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
 
 
 def _print_report(report: Report, plan: Plan, folder: RunFolder) -> None:

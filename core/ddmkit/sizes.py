@@ -1,9 +1,13 @@
-"""Sizes of memory, as people type and read them."""
+"""Sizes of memory and of volumes, as people type and read them."""
 
 from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B\s*")
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
@@ -29,3 +33,8 @@ def written(count: float) -> str:
     if count >= 1e10:  # noqa: PLR2004 - from here on whole gigabytes tell enough
         return f"{math.ceil(count / 1e9)}GB"
     return f"{math.ceil(count / 1e8) / 10:.1f}GB" if count >= 1e9 else f"{math.ceil(count / 1e6)}MB"  # noqa: PLR2004 - a GB
+
+
+def sides_of(shape: Iterable[object]) -> str:
+    """Return the sides of a volume as people read them: "240×240×155"."""
+    return "×".join(map(str, shape))

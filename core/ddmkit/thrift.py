@@ -16,7 +16,7 @@ import torch
 from ddmkit.errors import OutOfMemoryError
 from ddmkit.footprint import Work, footprint
 from ddmkit.memory import free, used
-from ddmkit.sizes import written
+from ddmkit.sizes import sides_of, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,17 +110,16 @@ class Thrift:
         return free(self._device) if self._limit is None else self._limit - used(self._device)
 
     def _refuse(self, leanest: Way, more: int) -> None:
-        least = written(1.05 * (used(self._device) + leanest.peak + more))
-        what = (
-            f"{'a training step' if leanest.work.training else 'an evaluation'} on {_sides(leanest.work.shape)} voxels"
-        )
+        taken = used(self._device) + more
+        least = written(1.05 * (taken + leanest.peak))
+        sides = sides_of(leanest.work.shape[2:])
+        what = f"{'a training step' if leanest.work.training else 'an evaluation'} on {sides} voxels"
         if self._limit is None:
             _log.warning("%s may need %s, more than %s has free.", what.capitalize(), least, self._device)
             return
-        room = self._limit - used(self._device) - more
         msg = (
             f"engine.memory={written(self._limit)} is too little: {what} needs at least {least}. Type "
-            f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, room)}."
+            f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, self._limit - taken)}."
         )
         raise OutOfMemoryError(msg)
 
@@ -162,7 +161,3 @@ def advice(network: nn.Module, work: Work, device: torch.device, room: int | Non
                 f"with which the network needs {written(least)}"
             )
     return "a narrower network (-o backbone.width=…)"
-
-
-def _sides(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape[2:]))

@@ -21,11 +21,14 @@ from ddmkit.run.cases import (
     split_cases,
     usable_cases,
 )
+from ddmkit.sizes import sides_of
 from ddmkit.window import Window, enclosing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from torch import nn
 
     from ddmkit.configuration import Configuration
     from ddmkit.dataset import Case
@@ -147,8 +150,8 @@ def warn_of_windows(configuration: Configuration, regions: Collection[Window]) -
         _log.warning(
             "The cases differ in shape and so do their windows, such as %s and %s: only windows of one shape share an "
             "evaluation of the network.%s",
-            _sides(sizes[0]),
-            _sides(sizes[-1]),
+            sides_of(sizes[0]),
+            sides_of(sizes[-1]),
             f" For windows of one shape, which are faster, type -o {alike}." if alike else "",
         )
 
@@ -168,19 +171,19 @@ def _inner(one: Shape, other: Shape) -> Shape:
     return x, y, z
 
 
-def _sides(shape: Shape) -> str:
-    return "×".join(map(str, shape))
-
-
 def _listed(shape: Shape) -> str:
     return ",".join(map(str, shape))
 
 
 def count_parameters(configuration: Configuration) -> int:
     """Count the network's parameters without allocating them."""
+    return sum(parameter.numel() for parameter in bare_network(configuration).parameters())
+
+
+def bare_network(configuration: Configuration) -> nn.Module:
+    """Return the configured network, its weights shapes alone."""
     with torch.device("meta"):
-        network = configuration.backbone.build(configuration.in_channels, configuration.out_channels)
-    return sum(parameter.numel() for parameter in network.parameters())
+        return configuration.backbone.build(configuration.in_channels, configuration.out_channels)
 
 
 def _chosen(found: Found, split: Mapping[str, Sequence[str]], data: Path) -> dict[str, list[Case]]:
@@ -213,7 +216,7 @@ def _warn_of_frame(configuration: Configuration, shapes: Mapping[Shape, int]) ->
             _listed(asked),
             sum(larger.values()),
             sum(shapes.values()),
-            _sides(max(larger)),
+            sides_of(max(larger)),
             _listed(reduce(enclosing, larger, asked)),
         )
 

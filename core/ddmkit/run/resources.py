@@ -15,6 +15,7 @@ import torch
 from ddmkit.errors import ConfigurationError
 from ddmkit.footprint import Footprint, Work, footprint
 from ddmkit.memory import used
+from ddmkit.run.plan import bare_network
 from ddmkit.thrift import ways_of
 from ddmkit.window import Window
 
@@ -319,9 +320,3 @@ def resting(device: torch.device) -> int:
         import_module(module)
     torch.optim.AdamW([torch.zeros(1)])
     return used(device)
-
-
-def bare_network(configuration: Configuration) -> nn.Module:
-    """Return the configured network, its weights shapes alone."""
-    with torch.device("meta"):
-        return configuration.backbone.build(configuration.in_channels, configuration.out_channels)

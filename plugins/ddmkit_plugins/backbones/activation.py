@@ -81,6 +81,11 @@ def needs_moments(norm: Norm) -> bool:
     return isinstance(norm, GroupNorm)
 
 
+def watching(norm: Norm) -> Moments | None:
+    """Return moments to be gathered for a normalization, if it asks for any."""
+    return Moments() if needs_moments(norm) else None
+
+
 def widened(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype to calculate in."""
     return torch.promote_types(dtype, torch.float32)

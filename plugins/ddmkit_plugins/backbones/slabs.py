@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from ddmkit.arithmetic import multiplies_bfloat16, onednn
@@ -44,6 +44,14 @@ class Kernel(NamedTuple):
     bias: Tensor | None = None
     """Shape (out_channels,)."""
     stride: int = 1
+
+
+def kernel_of(convolution: nn.Module, dtype: torch.dtype, more: Tensor | None = None) -> Kernel:
+    """Return a convolution's weights in a dtype, with more, shape (out_channels,), added to its bias."""
+    assert isinstance(convolution, nn.Conv3d)  # noqa: S101 - for the type checkers: lists of layers do not tell
+    assert convolution.bias is not None  # noqa: S101 - as above
+    bias = convolution.bias if more is None else convolution.bias + more
+    return Kernel(convolution.weight.to(dtype), bias.to(dtype), convolution.stride[0])
 
 
 class Reader(ABC):
@@ -200,6 +208,11 @@ class Pointwise(Reader):
     @override
     def take(self, planes: int) -> Tensor:
         return convolve(self._source.take(planes), self._kernel, (0, 0, 0))
+
+
+def beside(shortcut: nn.Module, source: Reader, dtype: torch.dtype) -> Reader:
+    """Read what goes past the convolutions of a residual block: 1x1x1 convolved where channels change."""
+    return source if isinstance(shortcut, nn.Identity) else Pointwise(source, kernel_of(shortcut, dtype))
 
 
 class Shared:

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from ddmkit.footprint import stood_for
-from ddmkit_plugins.backbones.activation import Moments, activation, moments_of, needs_moments, widened
+from ddmkit_plugins.backbones.activation import activation, moments_of, needs_moments, watching, widened
 from ddmkit_plugins.backbones.slabs import (
     Added,
     Blended,
@@ -25,16 +25,18 @@ from ddmkit_plugins.backbones.slabs import (
     Pointwise,
     Reader,
     Repeated,
+    beside,
     convolve,
     empty,
     hold,
+    kernel_of,
     rows,
     weight_gradient,
 )
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
 
 if TYPE_CHECKING:
-    from ddmkit_plugins.backbones.activation import Activation
+    from ddmkit_plugins.backbones.activation import Activation, Moments
     from ddmkit_plugins.backbones.normalization import Norm
 
 
@@ -53,8 +55,10 @@ def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompu
         h = x.to(dtype=dtype, memory_format=torch.channels_last_3d)
         skips: list[Tensor] = []
         for layer in network.encoder:
-            known = isinstance(layer, ResidualBlock)
-            h = _residual(layer, h, embedding, recompute=recompute) if known else _convolution(layer, h)
+            if isinstance(layer, ResidualBlock):
+                h = _residual(layer, h, embedding, recompute=recompute)
+            else:
+                h = convolve(h, kernel_of(layer, dtype), (1, 1, 1))
             skips.append(h)
         for layer in network.middle:
             h = _residual(layer, h, embedding, recompute=recompute)
@@ -81,12 +85,6 @@ def _apply(function: type[torch.autograd.Function], *arguments: object) -> Tenso
     return result
 
 
-def _convolution(layer: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(layer, nn.Conv3d)  # noqa: S101 - as above
-    assert layer.bias is not None  # noqa: S101 - as above
-    return convolve(x, Kernel(layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.stride[0]), (1, 1, 1))
-
-
 def _weights(block: ResidualBlock) -> list[nn.Parameter]:
     parts = [block.normalize_first, block.first, block.normalize_second, block.second, block.shortcut]
     return [weight for part in parts for weight in part.parameters()]
@@ -102,15 +100,15 @@ class _Residual(torch.autograd.Function):
         middle = out if recompute else torch.empty_like(out)
         ctx.moments = []
         for place in _members(x):
-            first, second = _moments(block.normalize_first, x[place]), Moments()
+            first, second = _moments(block.normalize_first, x[place]), watching(block.normalize_second)
             before = activation(block.normalize_first, first)
-            kernel = _kernel(block.first, x.dtype, shift[place][0])
-            hold(Convolved(Held(x[place]), kernel, before), middle[place], second.add)
+            kernel = kernel_of(block.first, x.dtype, shift[place][0])
+            hold(Convolved(Held(x[place]), kernel, before), middle[place], second.add if second else None)
             between = activation(block.normalize_second, second)
-            after = Convolved(Held(middle[place]), _kernel(block.second, x.dtype), between)
-            hold(Added(after, _shortcut(block, Held(x[place]))), out[place])
+            after = Convolved(Held(middle[place]), kernel_of(block.second, x.dtype), between)
+            hold(Added(after, beside(block.shortcut, Held(x[place]), x.dtype)), out[place])
             ctx.moments.append((first, second))
-        ctx.block, ctx.recompute = block, recompute
+        ctx.block = block
         ctx.save_for_backward(x, shift, *([] if recompute else [middle]))
         return out
 
@@ -126,32 +124,30 @@ class _Residual(torch.autograd.Function):
         to_x, to_shift = torch.empty_like(x), torch.empty_like(shift)
         learned = _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
-            before, between = (
-                activation(block.normalize_first, moments[0]),
-                activation(block.normalize_second, moments[1]),
-            )
+            before = activation(block.normalize_first, moments[0])
+            between = activation(block.normalize_second, moments[1])
             if kept:
                 middle = kept[0][place]
             else:
-                middle = hold(Convolved(Held(x[place]), _kernel(block.first, x.dtype, shift[place][0]), before))
+                middle = hold(Convolved(Held(x[place]), kernel_of(block.first, x.dtype, shift[place][0]), before))
             # The gradient in the block's input takes the place of that between its convolutions where it fits.
             room = to_x[place] if to_x.shape[1] == block.out_channels else None
-            second = _Back(Held(gradient[place]), _kernel(block.second, x.dtype), between, Held(middle))
+            second = _Back(Held(gradient[place]), kernel_of(block.second, x.dtype), between, Held(middle))
             within = hold(second, room)
             normalized = between.finish()
             first = _Back(
                 Blended(Held(within), Held(middle), normalized.through),
-                _kernel(block.first, x.dtype),
+                kernel_of(block.first, x.dtype),
                 before,
                 Held(x[place]),
             )
             hold(first, to_x[place])
             del within, middle
             entered = before.finish()
-            beside = _ShortcutBack(block, Held(gradient[place]), Held(x[place]))
-            hold(Added(Blended(Held(to_x[place]), Held(x[place]), entered.through), beside), to_x[place])
+            past = _ShortcutBack(block, Held(gradient[place]), Held(x[place]))
+            hold(Added(Blended(Held(to_x[place]), Held(x[place]), entered.through), past), to_x[place])
             to_shift[place] = first.bias
-            beside_weights = [] if beside.weight is None else [beside.weight, second.bias]
+            past_weights = [] if past.weight is None else [past.weight, second.bias]
             learned.add(
                 entered.weight,
                 entered.bias,
@@ -161,7 +157,7 @@ class _Residual(torch.autograd.Function):
                 normalized.bias,
                 second.weight,
                 second.bias,
-                *beside_weights,
+                *past_weights,
             )
         return None, None, to_x, to_shift, *learned.like(_weights(block))
 
@@ -176,7 +172,7 @@ class _Answered(torch.autograd.Function):
         ctx.moments = [_moments(network.normalize, x[place]) for place in _members(x)]
         for place, moments in zip(_members(x), ctx.moments, strict=True):
             prologue = activation(network.normalize, moments)
-            hold(Convolved(Held(x[place]), _kernel(network.answer, x.dtype), prologue), out[place])
+            hold(Convolved(Held(x[place]), kernel_of(network.answer, x.dtype), prologue), out[place])
         ctx.network = network
         ctx.save_for_backward(x)
         return out
@@ -193,7 +189,7 @@ class _Answered(torch.autograd.Function):
         to_x, learned = torch.empty_like(x), _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
             prologue = activation(network.normalize, moments)
-            back = _Back(Held(gradient[place]), _kernel(network.answer, x.dtype), prologue, Held(x[place]))
+            back = _Back(Held(gradient[place]), kernel_of(network.answer, x.dtype), prologue, Held(x[place]))
             hold(back, to_x[place])
             normalized = prologue.finish()
             hold(Blended(Held(to_x[place]), Held(x[place]), normalized.through), to_x[place])
@@ -210,7 +206,7 @@ class _Upsampled(torch.autograd.Function):
         out = empty((len(x), layer.out_channels, *size), x.dtype, x.device)
         for place in _members(x):
             repeated = Repeated(Held(x[place]), (size[0], size[1], size[2]))
-            hold(Convolved(repeated, _kernel(layer.convolution, x.dtype)), out[place])
+            hold(Convolved(repeated, kernel_of(layer.convolution, x.dtype)), out[place])
         ctx.layer = layer
         ctx.save_for_backward(x)
         return out
@@ -226,7 +222,7 @@ class _Upsampled(torch.autograd.Function):
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
         to_x, learned = torch.empty_like(x), _Sums()
         for place in _members(x):
-            back = _UpsampledBack(Held(gradient[place]), _kernel(convolution, x.dtype), Held(x[place]))
+            back = _UpsampledBack(Held(gradient[place]), kernel_of(convolution, x.dtype), Held(x[place]))
             hold(back, to_x[place])
             learned.add(back.weight, back.bias)
         return None, None, to_x, *learned.like(list(convolution.parameters()))
@@ -313,7 +309,7 @@ class _ShortcutBack(Reader):
         self._gradient, self._given, self._turned = gradient, given, None
         self.weight: Tensor | None = None
         if isinstance(block.shortcut, nn.Conv3d):
-            kernel = _kernel(block.shortcut, given.dtype)
+            kernel = kernel_of(block.shortcut, given.dtype)
             self._turned = Kernel(kernel.weight.transpose(0, 1).contiguous())
             self.weight = torch.zeros(kernel.weight.shape, dtype=widened(given.dtype), device=given.device)
         self.channels, self.size, self.dtype, self.device = given.channels, given.size, given.dtype, given.device
@@ -359,17 +355,6 @@ def _members(x: Tensor) -> list[slice]:
 
 def _moments(norm: Norm, x: Tensor) -> Moments | None:
     return moments_of(Held(x)) if needs_moments(norm) else None
-
-
-def _shortcut(block: ResidualBlock, x: Held) -> Reader:
-    return Pointwise(x, _kernel(block.shortcut, x.dtype)) if isinstance(block.shortcut, nn.Conv3d) else x
-
-
-def _kernel(convolution: nn.Conv3d, dtype: torch.dtype, more: Tensor | None = None) -> Kernel:
-    """Return a convolution's weights, with more added to its bias."""
-    assert convolution.bias is not None  # noqa: S101 - for the type checkers
-    bias = convolution.bias if more is None else convolution.bias + more
-    return Kernel(convolution.weight.detach().to(dtype), bias.detach().to(dtype), convolution.stride[0])
 
 
 def _channel_sums(slab: Tensor) -> Tensor:

@@ -23,10 +23,11 @@ from ddmkit_plugins.backbones.slabs import (
     Convolved,
     Held,
     Kernel,
-    Pointwise,
     Repeated,
     Shared,
+    beside,
     hold,
+    kernel_of,
 )
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
 
@@ -109,19 +110,21 @@ class _Evaluation:
                 h, _ = self._after(layer, h)
         if self._global:
             h.hold(watched=True)
-        return hold(Convolved(h.read(), self._kernel(network.answer), activation(network.normalize, h.moments)))
+        return hold(
+            Convolved(h.read(), kernel_of(network.answer, self._dtype), activation(network.normalize, h.moments))
+        )
 
     def _after(self, layer: nn.Module, h: Volume) -> tuple[Volume, Through]:
         """Return what a layer that keeps or halves the size makes of h, not held yet, and the layer by itself."""
         if isinstance(layer, ResidualBlock):
             return self._after_block(layer, h)
         assert isinstance(layer, nn.Conv3d)  # noqa: S101 - there is nothing else
-        through: Through = partial(Convolved, kernel=self._kernel(layer))
+        through: Through = partial(Convolved, kernel=kernel_of(layer, self._dtype))
         return _through(through, h, through(h.read()).size), through
 
     def _after_block(self, block: ResidualBlock, h: Volume) -> tuple[Volume, Through]:
-        first = self._kernel(block.first, block.time(self._embedding)[0])
-        second, shortcut = self._kernel(block.second), self._shortcut(block)
+        first = kernel_of(block.first, self._dtype, block.time(self._embedding)[0])
+        second, shortcut = kernel_of(block.second, self._dtype), partial(beside, block.shortcut, dtype=self._dtype)
         if not self._global:
             prologues = activation(block.normalize_first), activation(block.normalize_second)
             through: Through = partial(_residual, kernels=(first, second), prologues=prologues, shortcut=shortcut)
@@ -134,26 +137,14 @@ class _Evaluation:
         after = Volume(h.size, lambda: Added(Convolved(Held(middle), second, between), shortcut(h.read())), into=middle)
         return after, partial(_residual, kernels=(first, second), prologues=(before, between), shortcut=shortcut)
 
-    def _shortcut(self, block: ResidualBlock) -> Through:
-        if isinstance(block.shortcut, nn.Identity):
-            return lambda reader: reader
-        return partial(Pointwise, kernel=self._kernel(block.shortcut))
-
     def _upsampled(self, layer: Upsample, h: Volume, size: Size) -> Volume:
-        kernel = self._kernel(layer.convolution)
+        kernel = kernel_of(layer.convolution, self._dtype)
         return Volume(size, lambda: Convolved(Repeated(h.read(), size), kernel))
 
     def _merged(self, h: Volume, skip: Volume) -> Volume:
         if self._network.merge is average:
             return Volume(h.size, lambda: Averaged(h.read(), skip.read()), into=h.into)
         return Volume(h.size, lambda: Concatenated(h.read(), skip.read()))
-
-    def _kernel(self, convolution: nn.Module, more: Tensor | None = None) -> Kernel:
-        """Return a convolution's weights, with more added to its bias."""
-        assert isinstance(convolution, nn.Conv3d)  # noqa: S101 - for the type checkers
-        assert convolution.bias is not None  # noqa: S101 - as above
-        bias = convolution.bias if more is None else convolution.bias + more
-        return Kernel(convolution.weight.to(self._dtype), bias.to(self._dtype), convolution.stride[0])
 
 
 def _through(layer: Through, volume: Volume, size: Size) -> Volume:
@@ -165,7 +156,7 @@ def _residual(
 ) -> Reader:
     """Read a residual block's output where both its normalizations are known beforehand."""
     shared = Shared(reader)
-    straight, beside = shared.tap(), shared.tap()
+    straight, past = shared.tap(), shared.tap()
     for kernel, prologue in zip(kernels, prologues, strict=True):
         straight = Convolved(straight, kernel, prologue)
-    return Added(straight, shortcut(beside))
+    return Added(straight, shortcut(past))
