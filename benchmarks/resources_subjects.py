@@ -6,7 +6,6 @@ What is measured is the second call: a first one, on a small volume, makes what 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from importlib import import_module
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from ddmkit.memory import peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,18 +176,12 @@ def _synchronised() -> float:
     return time.perf_counter()
 
 
-def _peak() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def main() -> None:
     """Measure and print one JSON object."""
     job = Job(**json.loads(sys.argv[1]))
     if job.subject == "idle":
         import_module("ddmkit_plugins.engines.single_session")
-        print(json.dumps({"seconds": 0.0, "peak": _peak()}))
+        print(json.dumps({"seconds": 0.0, "peak": peak(_device())}))
         return
     subjects: dict[str, Callable[[Job], Step]] = {"official": official, "monai": monai}
     step = subjects.get(job.subject, ddmkit)(job)
@@ -194,10 +189,10 @@ def main() -> None:
     x = _volume(job, job.side)
     started = _synchronised()
     answer = step(x)
-    seconds = _synchronised() - started
+    seconds, most = _synchronised() - started, peak(_device())
     if job.answer and answer is not None:
         save_file({"answer": answer.detach().float().cpu().contiguous()}, job.answer)
-    print(json.dumps({"seconds": seconds, "peak": _peak()}))
+    print(json.dumps({"seconds": seconds, "peak": most}))
 
 
 if __name__ == "__main__":

@@ -19,3 +19,10 @@ def multiplies_bfloat16(device_type: str) -> bool:
 def onednn() -> bool:
     """Tell whether torch has oneDNN, the library that convolves on a CPU."""
     return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # torch leaves it so
+
+
+@lru_cache
+def multiplies_tiles() -> bool:
+    """Tell whether the CPU multiplies bfloat16 in tiles (AMX), for which oneDNN has kernels of their own."""
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch has no public name
+    return onednn() and supported is not None and bool(supported())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,18 @@ def used(device: torch.device) -> int:
         return _kilobytes(Path("/proc/self/status"), "VmRSS")
     except OSError:
         return 0
+
+
+def peak(device: torch.device) -> int:
+    """Return the most that this process has used so far: of the device's memory, or of the machine's for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:  # the system's own figure begins with what the process had that started this one
+        return _kilobytes(Path("/proc/self/status"), "VmHWM")
+    except OSError:
+        import resource  # which not every system has
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def free(device: torch.device) -> int | None:

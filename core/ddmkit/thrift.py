@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from ddmkit.arithmetic import multiplies_bfloat16
 from ddmkit.errors import OutOfMemoryError
 from ddmkit.footprint import Work, footprint
 from ddmkit.memory import free, used
@@ -80,8 +81,8 @@ class Thrift:
         return self._chosen[key]
 
     def advice(self, shape: tuple[int, ...], *, training: bool) -> str:
-        """Say what to type where memory does not suffice."""
-        return "type " + advice(self._network, Work(shape, self._precision, training), self._device, self._room())
+        """Say what to do where memory does not suffice."""
+        return advice(self._network, Work(shape, self._precision, training), self._device, self._room())
 
     def _choose(self, shape: tuple[int, ...], more: int, *, training: bool) -> str | None:
         work = Work(shape, self._precision, training)
@@ -111,12 +112,18 @@ class Thrift:
 
     def _refuse(self, leanest: Way, more: int) -> None:
         taken = used(self._device) + more
-        least = written(1.05 * (taken + leanest.peak))
         sides = sides_of(leanest.work.shape[2:])
         what = f"{'a training step' if leanest.work.training else 'an evaluation'} on {sides} voxels"
         if self._limit is None:
-            _log.warning("%s may need %s, more than %s has free.", what.capitalize(), least, self._device)
+            needed = written(1.05 * (more + leanest.peak))
+            _log.warning(
+                "%s may need another %s, more than %s has free; ddmkit plan says what would fit.",
+                what.capitalize(),
+                needed,
+                self._device,
+            )
             return
+        least = written(1.05 * (taken + leanest.peak))
         msg = (
             f"engine.memory={written(self._limit)} is too little: {what} needs at least {least}. Type "
             f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, self._limit - taken)}."
@@ -142,22 +149,26 @@ def leanest(network: nn.Module, work: Work, device: torch.device) -> Way:
 
 
 def advice(network: nn.Module, work: Work, device: torch.device, room: int | None) -> str:
-    """Return what to type so that some work, or less of it, fits into the room there is (bytes)."""
-    lowered = work._replace(precision=torch.bfloat16)
-    if work.precision != torch.bfloat16:
+    """Say what to do so that some work, or less of it, fits into the room there is (bytes)."""
+    spared = leanest(network, work, device)
+    if room is not None and spared.peak <= room and spared.name != ways_of(network, work, device)[0]:
+        limit = written(1.05 * (used(device) + spared.peak))
+        return f"type -o engine.memory={limit}, with which the network goes a leaner way"
+    lowers = multiplies_bfloat16(device.type)
+    lowered = work._replace(precision=torch.bfloat16) if lowers else work
+    if lowered != work:
         least = leanest(network, lowered, device).peak
         if room is None or least <= room:
-            return f"-o engine.precision=bfloat16, with which the network needs {written(least)}"
+            return f"type -o engine.precision=bfloat16, with which the network needs {written(least)}"
     if not work.training:
-        return "-o sampling.members_at_once=1, a coarser preprocessing.spacing, or a narrower network (backbone.width)"
+        if work.shape[0] > 1:
+            return "type -o sampling.members_at_once=1"
+        return "train a network at a coarser preprocessing.spacing, or with a smaller backbone.width"
     for share in (7, 6, 5, 4, 3, 2, 1):
         sides = [max(1, side * share // 8) for side in work.shape[2:]]
         smaller = lowered._replace(shape=(*work.shape[:2], *sides))
         least = leanest(network, smaller, device).peak
         if room is None or least <= room:
-            typed = ",".join(map(str, sides))
-            return (
-                f"--patch center -o patch.sides={typed} -o engine.precision=bfloat16, "
-                f"with which the network needs {written(least)}"
-            )
-    return "a narrower network (-o backbone.width=…)"
+            typed = ",".join(map(str, sides)) + (" -o engine.precision=bfloat16" if lowers else "")
+            return f"type --patch center -o patch.sides={typed}, with which the network needs {written(least)}"
+    return "type -o backbone.width=… with a smaller one"

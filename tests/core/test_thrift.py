@@ -115,7 +115,7 @@ def test_a_refusals_advice_minds_what_is_needed_beside_too(*, more: float, lower
     # The one volume of the answer is half a one in bfloat16.
     with pytest.raises(DeviceError) as caught:
         thrifty(Doubling(), 1.3).way(SHAPE, training=False, more=round(more * ONE))
-    assert ("or -o engine.precision=bfloat16, with which the network needs 20MB." in str(caught.value)) == lowered
+    assert ("or type -o engine.precision=bfloat16, with which the network needs 20MB." in str(caught.value)) == lowered
 
 
 def test_a_shape_is_counted_once_and_keeps_its_way() -> None:
@@ -147,7 +147,9 @@ def test_without_a_limit_too_little_free_memory_is_said_and_the_leanest_way_trie
     with caplog.at_level(logging.WARNING):
         assert thrifty(copying(), None).way(SHAPE, training=False) == "copies 1"
     assert re.fullmatch(
-        r"An evaluation on 100×250×400 voxels may need [\d.]+[MG]B, more than cpu has free\.", caplog.messages[0]
+        r"An evaluation on 100×250×400 voxels may need another 84MB, more than cpu has free; "
+        r"ddmkit plan says what would fit\.",
+        caplog.messages[0],
     )
 
 
@@ -172,15 +174,35 @@ def test_ways_are_counted_in_order_and_the_leanest_is_the_one_that_takes_least()
 def test_advice_is_bfloat16_where_it_helps() -> None:
     work = Work(SHAPE, torch.float32, training=False)
     assert advice(Doubling(), work, CPU, ONE // 2) == (
-        "-o engine.precision=bfloat16, with which the network needs 20MB"
+        "type -o engine.precision=bfloat16, with which the network needs 20MB"
     )
-    assert advice(Doubling(), work, CPU, None).startswith("-o engine.precision=bfloat16")
+    assert advice(Doubling(), work, CPU, None).startswith("type -o engine.precision=bfloat16")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_bfloat16_is_not_advised_where_the_device_lacks_it(*, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thrift, "multiplies_bfloat16", lambda _: False)
+    said = advice(Doubling(), Work(SHAPE, torch.float32, training), CPU, ONE // 2)
+    assert "bfloat16" not in said
+    assert said.startswith("type --patch center -o patch.sides=" if training else "train a network at a coarser")
+
+
+def test_a_leaner_way_is_advised_before_anything_else() -> None:
+    work = Work(SHAPE, torch.float32, training=False)
+    said = re.fullmatch(
+        r"type -o engine\.memory=(\d+)MB, with which the network goes a leaner way",
+        advice(copying(), work, CPU, 3 * ONE),
+    )
+    assert said is not None
+    assert int(said[1]) * MEGABYTE == pytest.approx(1.05 * (used(CPU) + 2 * ONE), rel=0.1)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_advice_for_an_evaluation_that_nothing_makes_fit_is_less_of_it(precision: torch.dtype) -> None:
     said = advice(Doubling(), Work(SHAPE, precision, training=False), CPU, ONE // 10)
-    assert said.startswith("-o sampling.members_at_once=1, a coarser preprocessing.spacing")
+    assert said == "train a network at a coarser preprocessing.spacing, or with a smaller backbone.width"
+    said = advice(Doubling(), Work((2, *SHAPE[1:]), precision, training=False), CPU, ONE // 10)
+    assert said == "type -o sampling.members_at_once=1"
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -188,7 +210,7 @@ def test_advice_for_training_is_the_largest_window_that_fits(precision: torch.dt
     network, room = copying(), 2 * ONE // 3
     said = advice(network, Work(SHAPE, precision, training=True), CPU, room)
     told = re.fullmatch(
-        r"--patch center -o patch\.sides=([\d,]+) -o engine\.precision=bfloat16, "
+        r"type --patch center -o patch\.sides=([\d,]+) -o engine\.precision=bfloat16, "
         r"with which the network needs ([\d.]+MB)",
         said,
     )
@@ -207,11 +229,11 @@ def test_advice_for_training_is_the_largest_window_that_fits(precision: torch.dt
 
 def test_advice_where_no_window_fits_is_a_narrower_network() -> None:
     said = advice(Doubling(), Work(SHAPE, torch.bfloat16, training=True), CPU, 1000)
-    assert said == "a narrower network (-o backbone.width=…)"
+    assert said == "type -o backbone.width=… with a smaller one"
 
 
 def test_a_chooser_advises_what_to_type_within_its_own_limit() -> None:
     said = thrifty(Doubling(), 0.8).advice(SHAPE, training=False)
     assert said == "type -o engine.precision=bfloat16, with which the network needs 20MB"
     said = thrifty(Doubling(), 0.2).advice(SHAPE, training=False)
-    assert said.startswith("type -o sampling.members_at_once=1")
+    assert said.startswith("train a network at a coarser preprocessing.spacing")

@@ -1,6 +1,6 @@
 """Normalization, then SiLU, slab by slab: what a convolution of the U-Net sees of the volume before it.
 
-Arithmetic is in float32 or finer whatever the dtype of a slab, and rounded once.
+Arithmetic is in float32 or finer whatever the dtype of a slab; what stands between two operations has the slab's.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class Moments:
         self.count += slab[0, 0].numel()
 
     def grouped(self, groups: int) -> tuple[Tensor, Tensor]:
-        """Return mean and reciprocal standard deviation of each group's channels, shape (C,), float64."""
+        """Return mean and variance of each group, for each of its channels: shape (C,), float64."""
         assert self._sums is not None  # noqa: S101 - a volume has voxels
         beside, squares = self._sums / self.count
         around = self._around.double()
         means = (around + beside).view(groups, -1).mean(1)
         squares = (squares + 2 * around * beside + around.square()).view(groups, -1).mean(1)
-        reciprocals = torch.rsqrt((squares - means.square()).clamp(min=0) + EPSILON)
+        variances = (squares - means.square()).clamp(min=0)
         repeats = len(around) // groups
-        return means.repeat_interleave(repeats), reciprocals.repeat_interleave(repeats)
+        return means.repeat_interleave(repeats), variances.repeat_interleave(repeats)
 
 
 def moments_of(reader: Reader) -> Moments:
@@ -96,8 +96,7 @@ class Activation(ABC):
 
     def __call__(self, slab: Tensor, out: Tensor) -> None:
         """Write the activation of a slab."""
-        wide = self._normalized(slab)
-        rows(out).copy_(functional.silu(wide, inplace=True))
+        torch.ops.aten.silu.out(self._normalized(slab), out=out)
 
     def gradient(self, slab: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Go back through SiLU.
@@ -109,22 +108,18 @@ class Activation(ABC):
         Returns:
             The activation, and the gradient in the normalized slab; both of slab's shape and dtype.
         """
-        wide = self._normalized(slab)
-        activated = empty(tuple(slab.shape), slab.dtype, slab.device)
-        rows(activated).copy_(functional.silu(wide))
-        back = torch.ops.aten.silu_backward(rows(gradient).to(wide.dtype), wide)
+        normalized = self._normalized(slab)
+        back: Tensor = torch.ops.aten.silu_backward(gradient, normalized)
         self._learn(slab, back)
-        into = empty(tuple(slab.shape), slab.dtype, slab.device)
-        rows(into).copy_(back)
-        return activated, into
+        return functional.silu(normalized, inplace=True), back
 
     @abstractmethod
     def _normalized(self, slab: Tensor) -> Tensor:
-        """Return the normalized slab as fresh rows in the wide dtype."""
+        """Return the normalized slab, fresh."""
 
     @abstractmethod
     def _learn(self, slab: Tensor, gradient: Tensor) -> None:
-        """Add up what `finish` needs; the gradient, in the normalized slab, comes as wide rows."""
+        """Add up what `finish` needs; the gradient is that in the normalized slab."""
 
     @abstractmethod
     def finish(self) -> Back:
@@ -143,44 +138,39 @@ class Back(NamedTuple):
 
 
 class _ByChannel(Activation):
-    """SiLU(scale x + shift), with one scale and shift a channel: a group normalization of known moments."""
+    """SiLU of a group normalization of known moments, which is a batch normalization of channels with these."""
 
     def __init__(self, norm: GroupNorm, moments: Moments) -> None:
         self._norm, self.count = norm, moments.count
-        self._means, self._reciprocals = moments.grouped(norm.num_groups)
-        scale = norm.weight.detach().double() * self._reciprocals
-        self._scale, self._shift = scale, norm.bias.detach().double() - self._means * scale
-        self._sums = torch.zeros((2, len(scale)), dtype=torch.float64, device=scale.device)
+        self._means, variances = moments.grouped(norm.num_groups)
+        self._variances = variances + EPSILON
+        self._sums = torch.zeros((2, len(self._means)), dtype=torch.float64, device=self._means.device)
 
     @override
     def _normalized(self, slab: Tensor) -> Tensor:
-        scale, shift = _tiled(slab, self._scale, self._shift)
-        if scale.dtype == slab.dtype:
-            return torch.addcmul(shift, rows(slab), scale)
-        return torch.mul(rows(slab), scale).add_(shift)
+        return _scaled_and_shifted(slab, self._means, self._variances, self._norm.weight, self._norm.bias)
 
     @override
     def _learn(self, slab: Tensor, gradient: Tensor) -> None:
-        sums = torch.stack([gradient.sum(0), (gradient * rows(slab)).sum(0)])
-        self._sums += sums.view(2, slab.shape[-1], -1).sum(1, dtype=torch.float64)
+        means, variances, weight = _widened(slab, self._means, self._variances, self._norm.weight)
+        evaluated, only_weights = False, [False, True, True]
+        _, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, slab, weight, means, variances, None, None, evaluated, 0.0, only_weights
+        )
+        self._sums += torch.stack([to_weight, to_bias])
 
     @override
     def finish(self) -> Back:
         # With g the gradient in the normalized x, w the weight, m mean, r reciprocal deviation, and means < > over
         # a group: the gradient in x is r (w g - <w g> - (x - m) r <w g (x - m) r>), which is linear in g and x.
-        bias, along = self._sums
-        reciprocals = self._reciprocals
-        weight = reciprocals * (along - self._means * bias)
-        learned = self._norm.weight.detach().double()
-        mean, slope = (self._group_mean(learned * sums) for sums in (bias, weight))
-        of_x = -reciprocals.square() * slope
-        constant = -reciprocals * mean - of_x * self._means
-        of_gradient = reciprocals * learned
+        weight, bias = self._sums
+        reciprocals, learned = self._variances.rsqrt(), self._norm.weight.detach().double()
+        slope, mean = (self._group_mean(learned * sums) for sums in (weight, bias))
+        nothing, one = torch.zeros_like(mean), torch.ones_like(mean)
 
         def through(gradient: Tensor, slab: Tensor) -> Tensor:
-            a, b, c = _tiled(slab, of_gradient, of_x, constant)
-            wide = torch.addcmul(c, rows(slab).to(b.dtype), b).addcmul_(rows(gradient).to(a.dtype), a)
-            return _as_slab(wide, slab)
+            along = _scaled_and_shifted(slab, self._means, one, -reciprocals.square() * slope, -reciprocals * mean)
+            return along.add_(_scaled_and_shifted(gradient, nothing, one, reciprocals * learned, nothing))
 
         return Back(weight, bias, through)
 
@@ -201,11 +191,12 @@ class _ByVoxel(Activation):
     def _normalized(self, slab: Tensor) -> Tensor:
         weight, bias = _tiled(slab, self._weight, self._bias)
         scaled = self._scaled(slab)[0]
-        return torch.addcmul(bias, scaled, weight, out=scaled)
+        return _as_slab(torch.addcmul(bias, scaled, weight, out=scaled), slab)
 
     @override
     def _learn(self, slab: Tensor, gradient: Tensor) -> None:
-        sums = torch.stack([gradient.sum(0), (gradient * self._scaled(slab)[0]).sum(0)])
+        wide = rows(gradient).to(widened(slab.dtype))
+        sums = torch.stack([wide.sum(0), (wide * self._scaled(slab)[0]).sum(0)])
         self._sums += sums.view(2, slab.shape[-1], -1).sum(1, dtype=torch.float64)
 
     @override
@@ -227,6 +218,16 @@ class _ByVoxel(Activation):
         squares = wide.square().view(-1, slab.shape[1])
         reciprocals = _channel_means(squares).view_as(wide).add_(EPSILON).rsqrt_()
         return wide * reciprocals, reciprocals
+
+
+def _scaled_and_shifted(slab: Tensor, means: Tensor, variances: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return (x - mean) / sqrt(variance) weight + bias, calculated in the wide dtype, by channel; fresh."""
+    means, variances, weight, bias = _widened(slab, means, variances, weight, bias)
+    return functional.batch_norm(slab, means, variances, weight, bias, eps=0.0)
+
+
+def _widened(slab: Tensor, *values: Tensor) -> list[Tensor]:
+    return [value.detach().to(widened(slab.dtype)) for value in values]
 
 
 def _channel_means(voxels: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ Size: TypeAlias = tuple[int, int, int]
 SLAB_BYTES = {"cpu": 2**21, "cuda": 2**27}
 """How large a slab should be: on a CPU it stays in the cache, a GPU wants enough work for a kernel."""
 
-_SMALL = 20480
+SMALL = 20480
 """Elements of channels, X and Y up to which torch leaves oneDNN for something ten times slower, if they are alone."""
 
 
@@ -112,37 +112,36 @@ class Repeated(Reader):
         return repeated[:, :, start : start + planes, :y, :z].contiguous(memory_format=torch.channels_last_3d)
 
 
-class Convolved(Reader):
-    """A convolution with zero padding 1 of what a prologue makes of its source."""
+class Windows:
+    """The planes that a 3x3x3 convolution sees of its source, zero padding along X included.
 
-    def __init__(self, source: Reader, kernel: Kernel, prologue: Prologue | None = None) -> None:
-        self._source, self._kernel, self._prologue = source, kernel, prologue or _copied
-        self.channels = len(kernel.weight)
-        x, y, z = source.size
-        stride = kernel.stride
-        self.size = (-(-x // stride), -(-y // stride), -(-z // stride))
-        self.dtype, self.device = kernel.weight.dtype, source.device
-        self.plane = max(plane_bytes(self.channels, self.size, self.dtype), stride * source.plane)
+    Args:
+        source: read in order.
+        dtype: of the convolution.
+        stride: of the convolution.
+        prologue: what is done to planes before they are seen.
+    """
+
+    def __init__(self, source: Reader, dtype: torch.dtype, stride: int = 1, prologue: Prologue | None = None) -> None:
+        self._source, self._dtype, self._stride, self._prologue = source, dtype, stride, prologue or _copied
         self._next = self._pulled = 0
         self._kept: Tensor | None = None
-        self.seen = torch.empty(0)
-        """What the planes last taken came from: after the prologue, with the padding along X."""
 
-    @override
     def take(self, planes: int) -> Tensor:
-        stride = self._kernel.stride
+        """Return what the next planes of the answer come from, shape (1, C, stride (planes - 1) + 3, Y, Z)."""
+        stride, sides = self._stride, self._source.size
         first = self._next * stride - 1
-        end = first + (planes - 1) * stride + 3
-        self.seen = self._seen(first, end)
+        seen = self._seen(first, first + (planes - 1) * stride + 3)
         self._next += planes
         # The next slab begins where this one's last window ends, less what windows share.
-        self._kept = self.seen[:, :, -(3 - stride) :].clone() if self._next < self.size[0] else None
-        return convolve(self.seen, self._kernel, (0, 1, 1))
+        last = self._next * stride >= sides[0]
+        self._kept = None if last else seen[:, :, -(3 - stride) :].clone()
+        return seen
 
     def _seen(self, first: int, end: int) -> Tensor:
         """Return planes first to end of the padded source, after the prologue."""
         x, y, z = self._source.size
-        seen = empty((1, self._source.channels, end - first, y, z), self.dtype, self.device)
+        seen = empty((1, self._source.channels, end - first, y, z), self._dtype, self._source.device)
         filled = 0
         if self._kept is not None:
             filled = self._kept.shape[2]
@@ -157,6 +156,25 @@ class Convolved(Reader):
             filled += wanted
         seen[:, :, filled:] = 0
         return seen
+
+
+class Convolved(Reader):
+    """A convolution with zero padding 1 of what a prologue makes of its source."""
+
+    def __init__(self, source: Reader, kernel: Kernel, prologue: Prologue | None = None) -> None:
+        self._windows = Windows(source, kernel.weight.dtype, kernel.stride, prologue)
+        self._kernel = kernel
+        self.channels = len(kernel.weight)
+        self.size = strided(source.size, kernel.stride)
+        self.dtype, self.device = kernel.weight.dtype, source.device
+        self.plane = max(plane_bytes(self.channels, self.size, self.dtype), kernel.stride * source.plane)
+        self.seen = torch.empty(0)
+        """What the planes last taken came from: after the prologue, with the padding along X."""
+
+    @override
+    def take(self, planes: int) -> Tensor:
+        self.seen = self._windows.take(planes)
+        return convolve(self.seen, self._kernel, (0, 1, 1))
 
 
 class Added(Reader):
@@ -269,6 +287,12 @@ class Blended(Reader):
         return self._function(self._first.take(planes), self._second.take(planes))
 
 
+def strided(size: Size, stride: int) -> Size:
+    """Return the sides of what a convolution with padding 1 makes of a volume."""
+    x, y, z = size
+    return -(-x // stride), -(-y // stride), -(-z // stride)
+
+
 def plane_bytes(channels: int, size: Size, dtype: torch.dtype) -> int:
     """Return what one plane of a volume takes."""
     _, y, z = size
@@ -325,24 +349,6 @@ def convolve(x: Tensor, kernel: Kernel, padding: tuple[int, int, int]) -> Tensor
     if x.is_cpu and _convolved_by_onednn(x.dtype):
         return torch.mkldnn_convolution(x, weight, bias, padding, [stride] * 3, [1] * 3, 1)
     return torch.conv3d(x, weight, bias, stride, padding).contiguous(memory_format=torch.channels_last_3d)
-
-
-def weight_gradient(x: Tensor, gradient: Tensor, padding: tuple[int, int, int]) -> Tensor:
-    """Return the gradient in the weights of a 3x3x3 convolution of stride 1.
-
-    Args:
-        x: what was convolved, shape (1, in_channels, X, Y, Z).
-        gradient: in what came out, shape (1, out_channels, X', Y', Z').
-        padding: along X, Y and Z.
-    """
-    if x.is_cpu and x.dtype == torch.float32 and x[..., 0].numel() <= _SMALL:
-        x, gradient = (torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in (x, gradient))
-    weight = x.new_empty((gradient.shape[1], x.shape[1], 3, 3, 3))
-    ones, transposed = [1] * 3, False
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, ones, padding, ones, transposed, [0] * 3, 1, [False, True, False]
-    )
-    return gradients[1]
 
 
 def _convolved_by_onednn(dtype: torch.dtype) -> bool:

@@ -7,7 +7,8 @@ handed on. With `recompute` a residual block keeps its input alone and does its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +26,23 @@ from ddmkit_plugins.backbones.slabs import (
     Pointwise,
     Reader,
     Repeated,
+    Windows,
     beside,
-    convolve,
     empty,
     hold,
     kernel_of,
     rows,
-    weight_gradient,
+    slabs,
+    strided,
 )
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
+from ddmkit_plugins.backbones.weight_gradient import input_gradient, pointwise_gradient, weight_gradient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Gradients: TypeAlias = tuple[Tensor | None, ...]
+
     from ddmkit_plugins.backbones.activation import Activation, Moments
     from ddmkit_plugins.backbones.normalization import Norm
 
@@ -58,7 +65,7 @@ def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompu
             if isinstance(layer, ResidualBlock):
                 h = _residual(layer, h, embedding, recompute=recompute)
             else:
-                h = convolve(h, kernel_of(layer, dtype), (1, 1, 1))
+                h = _apply(_Convolution, layer, h, *layer.parameters())
             skips.append(h)
         for layer in network.middle:
             h = _residual(layer, h, embedding, recompute=recompute)
@@ -90,6 +97,68 @@ def _weights(block: ResidualBlock) -> list[nn.Parameter]:
     return [weight for part in parts for weight in part.parameters()]
 
 
+def _way_back(backward: Callable[[Any, Tensor], _Gradients]) -> Callable[[Any, Tensor], _Gradients]:
+    """Decorate a backward that asks for one gradient, in the usual layout, and is to be rid of any autocast."""
+
+    @wraps(backward)
+    def shielded(ctx: Any, gradient: Tensor) -> _Gradients:  # noqa: ANN401 - torch gives its contexts no type
+        with torch.autocast(stood_for(gradient.device).type, enabled=False):
+            return backward(ctx, gradient.contiguous(memory_format=torch.channels_last_3d))
+
+    once: Callable[[Any, Tensor], _Gradients] = once_differentiable(shielded)
+    return once
+
+
+def _keep(ctx: Any, tensors: list[Tensor], weights: tuple[Tensor, ...]) -> None:  # noqa: ANN401 - as above
+    ctx.save_for_backward(*tensors, *weights)
+    ctx.count = len(tensors)
+
+
+def _kept(ctx: Any, weights: list[nn.Parameter]) -> list[Tensor]:  # noqa: ANN401 - as above
+    """Return the tensors that were kept; the weights are read from the modules, and must be those of the way there."""
+    saved = ctx.saved_tensors  # where torch sees whether one was changed since
+    if any(now.data_ptr() != then.data_ptr() for now, then in zip(weights, saved[ctx.count :], strict=True)):
+        msg = (
+            "The network's weights were exchanged between an evaluation and its way back: take gradients while they "
+            'are in place, or evaluate with way="plain".'
+        )
+        raise RuntimeError(msg)
+    return list(saved[: ctx.count])
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution by itself, of stride 1 or 2."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, layer: nn.Conv3d, x: Tensor, *weights: Tensor) -> Tensor:
+        kernel = kernel_of(layer, x.dtype)
+        size = strided((x.shape[2], x.shape[3], x.shape[4]), kernel.stride)
+        out = empty((len(x), layer.out_channels, *size), x.dtype, x.device)
+        for place in _members(x):
+            hold(Convolved(Held(x[place]), kernel), out[place])
+        ctx.layer = layer
+        _keep(ctx, [x], weights)
+        return out
+
+    @staticmethod
+    @override
+    @_way_back
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        weights = list(ctx.layer.parameters())
+        (x,) = _kept(ctx, weights)
+        kernel, learned = kernel_of(ctx.layer, x.dtype), _Sums()
+        for place in _members(x):
+            back = _Learned(Held(gradient[place]), kernel, Held(x[place]))
+            for _ in slabs(back):
+                pass
+            learned.add(back.weight, back.bias)
+        to_x = input_gradient(x, gradient, kernel) if ctx.needs_input_grad[1] else None
+        return None, to_x, *learned.like(weights)
+
+
 class _Residual(torch.autograd.Function):
     """A residual block of the network."""
 
@@ -109,18 +178,17 @@ class _Residual(torch.autograd.Function):
             hold(Added(after, beside(block.shortcut, Held(x[place]), x.dtype)), out[place])
             ctx.moments.append((first, second))
         ctx.block = block
-        ctx.save_for_backward(x, shift, *([] if recompute else [middle]))
+        _keep(ctx, [x, shift] if recompute else [x, shift, middle], weights)
         return out
 
     @staticmethod
     @override
-    @once_differentiable
+    @_way_back
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, shift, *kept = ctx.saved_tensors
         block: ResidualBlock = ctx.block
-        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        x, shift, *kept = _kept(ctx, _weights(block))
         to_x, to_shift = torch.empty_like(x), torch.empty_like(shift)
         learned = _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
@@ -174,18 +242,18 @@ class _Answered(torch.autograd.Function):
             prologue = activation(network.normalize, moments)
             hold(Convolved(Held(x[place]), kernel_of(network.answer, x.dtype), prologue), out[place])
         ctx.network = network
-        ctx.save_for_backward(x)
+        _keep(ctx, [x], weights)
         return out
 
     @staticmethod
     @override
-    @once_differentiable
+    @_way_back
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
         network: UNet3d = ctx.network
-        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        weights = [*network.normalize.parameters(), *network.answer.parameters()]
+        (x,) = _kept(ctx, weights)
         to_x, learned = torch.empty_like(x), _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
             prologue = activation(network.normalize, moments)
@@ -194,7 +262,7 @@ class _Answered(torch.autograd.Function):
             normalized = prologue.finish()
             hold(Blended(Held(to_x[place]), Held(x[place]), normalized.through), to_x[place])
             learned.add(normalized.weight, normalized.bias, back.weight, back.bias)
-        return None, to_x, *learned.like([*network.normalize.parameters(), *network.answer.parameters()])
+        return None, to_x, *learned.like(weights)
 
 
 class _Upsampled(torch.autograd.Function):
@@ -208,24 +276,24 @@ class _Upsampled(torch.autograd.Function):
             repeated = Repeated(Held(x[place]), (size[0], size[1], size[2]))
             hold(Convolved(repeated, kernel_of(layer.convolution, x.dtype)), out[place])
         ctx.layer = layer
-        ctx.save_for_backward(x)
+        _keep(ctx, [x], weights)
         return out
 
     @staticmethod
     @override
-    @once_differentiable
+    @_way_back
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
         convolution: nn.Conv3d = ctx.layer.convolution
-        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        weights = list(convolution.parameters())
+        (x,) = _kept(ctx, weights)
         to_x, learned = torch.empty_like(x), _Sums()
         for place in _members(x):
             back = _UpsampledBack(Held(gradient[place]), kernel_of(convolution, x.dtype), Held(x[place]))
             hold(back, to_x[place])
             learned.add(back.weight, back.bias)
-        return None, None, to_x, *learned.like(list(convolution.parameters()))
+        return None, None, to_x, *learned.like(weights)
 
 
 class _Average(torch.autograd.Function):
@@ -238,12 +306,31 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     @override
-    @once_differentiable
+    @_way_back
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor, Tensor]:
         half = gradient / 2
         return half, half
+
+
+class _Learned(Reader):
+    """The gradient in what a convolution of any stride made, adding up those in its weights on the way."""
+
+    def __init__(self, gradient: Held, kernel: Kernel, given: Held) -> None:
+        self._gradient, self._stride = gradient, kernel.stride
+        self._windows = Windows(given, given.dtype, kernel.stride)
+        self.channels, self.size, self.dtype, self.device = given.channels, gradient.size, given.dtype, given.device
+        self.plane = max(gradient.plane, kernel.stride * given.plane)
+        self.weight = torch.zeros(kernel.weight.shape, dtype=widened(given.dtype), device=given.device)
+        self.bias = torch.zeros(len(kernel.weight), dtype=torch.float64, device=given.device)
+
+    @override
+    def take(self, planes: int) -> Tensor:
+        gradient = self._gradient.take(planes)
+        self.weight += weight_gradient(self._windows.take(planes), gradient, self._stride)
+        self.bias += _channel_sums(gradient)
+        return gradient
 
 
 class _Learning(Reader):
@@ -261,7 +348,7 @@ class _Learning(Reader):
         """Add what the planes last gone back through say, beside what the convolution was given there."""
         # Both gradients need the outer planes of the same tensor if gradient and input change places in this one.
         seen = self._convolved.seen
-        weight = weight_gradient(seen, given, (0, 1, 1))
+        weight = weight_gradient(seen, given)
         self.weight += weight.transpose(0, 1).flip(2, 3, 4)
         self.bias += _channel_sums(seen[:, :, 1:-1])
 
@@ -320,7 +407,7 @@ class _ShortcutBack(Reader):
         gradient, given = self._gradient.take(planes), self._given.take(planes)
         if self._turned is None or self.weight is None:
             return gradient
-        self.weight += (_voxels(gradient).T @ _voxels(given)).view_as(self.weight)
+        self.weight += pointwise_gradient(given, gradient).view_as(self.weight)
         return Pointwise(Held(gradient), self._turned).take(planes)
 
 
@@ -360,7 +447,3 @@ def _moments(norm: Norm, x: Tensor) -> Moments | None:
 def _channel_sums(slab: Tensor) -> Tensor:
     wide = rows(slab).to(widened(slab.dtype)).sum(0)
     return wide.view(slab.shape[-1], -1).sum(0, dtype=torch.float64)
-
-
-def _voxels(slab: Tensor) -> Tensor:
-    return slab.permute(0, 2, 3, 4, 1).reshape(-1, slab.shape[1])

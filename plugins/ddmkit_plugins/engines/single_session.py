@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import resource
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from typing_extensions import override
 
 from ddmkit import CheckpointError, DivergedError, Session, StepResult, StorageError
-from ddmkit.memory import memory_guard
+from ddmkit.memory import memory_guard, peak
 from ddmkit.rate import learning_rate
 from ddmkit.sizes import bytes_of
 from ddmkit.thrift import Thrift
@@ -125,10 +123,7 @@ class SingleSession(Session):
 
     @override
     def peak_memory(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak(self.device)
 
     def _accumulate(self, batch: Batch, count: int, loss: Loss, number: int) -> float:
         """Add one batch's share of the gradient; return its share of the mean loss."""

@@ -80,23 +80,24 @@ def test_activation_by_slabs_is_that_of_the_modules(make: Callable[[], Norm], si
 
 @each_norm
 @pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
-def test_bfloat16_is_calculated_with_in_float32_and_rounded_once(
+def test_bfloat16_is_calculated_with_in_float32_and_rounded_twice(
     make: Callable[[], Norm], weights: torch.dtype
 ) -> None:
     norm, x = scattered(make()).to(weights), volume((9, 8, 7), dtype=torch.bfloat16)
     exact = functional.silu(norm.double()(x.double()))
     found = by_slabs(norm.to(weights), x)
     assert found.dtype == torch.bfloat16
-    # Half a unit in bfloat16's last place is at most 1/256 of the value.
-    assert ((found.double() - exact).abs() <= exact.abs() / 256 + 1e-5).all()
+    # Half a unit in bfloat16's last place is at most 1/256 of the value; SiLU's slope is 1.1 at most.
+    rounded = 1.1 * norm.double()(x.double()).abs() / 256
+    assert ((found.double() - exact).abs() <= rounded + exact.abs() / 256 + 1e-5).all()
 
 
 def exact_moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return mean and 1 / sqrt(variance + 1e-5) of each group, for each of its channels, in float64."""
+    """Return mean and variance of each group, for each of its channels, in float64."""
     grouped = x.double().reshape(groups, -1)
     variances, means = torch.var_mean(grouped, dim=1, correction=0)
     repeats = x.shape[1] // groups
-    return means.repeat_interleave(repeats), (variances + 1e-5).rsqrt().repeat_interleave(repeats)
+    return means.repeat_interleave(repeats), variances.repeat_interleave(repeats)
 
 
 @settings(deadline=None)

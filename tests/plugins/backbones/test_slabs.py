@@ -29,7 +29,6 @@ from ddmkit_plugins.backbones.slabs import (
     convolve,
     hold,
     rows,
-    weight_gradient,
 )
 
 if TYPE_CHECKING:
@@ -270,19 +269,6 @@ def test_a_bfloat16_convolution_is_rounded_once(side: int) -> None:
     found = convolve(x, by, (1, 1, 1))
     assert found.dtype == torch.bfloat16
     assert ((found.double() - wide).abs() <= wide.abs() / 256 + 1e-5).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("size", "channels"), [((3, 1, 1), 1), ((3, 5, 4), 3), ((5, 80, 80), 4)])
-def test_the_gradient_in_the_weights_is_autograds(size: Size, channels: int, dtype: torch.dtype) -> None:
-    x, back = volume(channels, size, dtype=dtype), volume(2, (size[0] - 2, *size[1:]), "back", dtype)
-    weight = torch.zeros(2, channels, 3, 3, 3, dtype=torch.float64, requires_grad=True)
-    outcome = functional.conv3d(x.double(), weight, padding=(0, 1, 1))
-    (expected,) = torch.autograd.grad((outcome * back.double()).sum(), weight)
-    found = weight_gradient(x, back, (0, 1, 1))
-    assert found.dtype == dtype
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
-    assert (found.double() - expected).norm() <= tolerance * expected.norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -71,17 +71,43 @@ def test_gradients_are_those_of_finite_differences(
     thin(monkeypatch, 1)
     settings = {"width": 2, "multipliers": (1, 2), "blocks": 1, "normalization": normalization}
     network = awake(merged.model_validate(settings), torch.float64, in_channels=2)
-    names, weights = zip(*network.named_parameters(), strict=True)
     x = volumes((3, 2, 1), dtype=torch.float64, channels=2).requires_grad_()
-    flat = torch.cat([weight.detach().flatten() for weight in weights]).requires_grad_()
 
-    def answer(x: Tensor, flat: Tensor) -> Tensor:
-        pieces = torch.split(flat, [weight.numel() for weight in weights])
-        state = {name: piece.view_as(weight) for name, piece, weight in zip(names, pieces, weights, strict=True)}
-        found: Tensor = torch.func.functional_call(network, state, (x, TIMES, way))
+    def answer(x: Tensor, *weights: Tensor) -> Tensor:
+        del weights  # those of the network, which finite differences change in place
+        found: Tensor = network(x, TIMES, way)
         return found
 
-    assert torch.autograd.gradcheck(answer, (x, flat), fast_mode=True)
+    assert torch.autograd.gradcheck(answer, (x, *network.parameters()), fast_mode=True)
+
+
+@each_way
+def test_weights_that_changed_before_the_way_back_are_refused(way: str) -> None:
+    network, x = awake(BACKBONES[0]), volumes((4, 4, 4))
+    found = network(x, TIMES, way)
+    with torch.no_grad():
+        network.get_submodule("middle").get_parameter("0.second.weight").mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        found.sum().backward()
+
+    others = {name: 2 * weight for name, weight in network.named_parameters()}
+    found = torch.func.functional_call(network, others, (x, TIMES, way))
+    with pytest.raises(RuntimeError, match="weights were exchanged between an evaluation and its way back"):
+        found.sum().backward()
+
+
+@each_backbone
+@each_way
+def test_an_autocast_around_the_way_back_changes_nothing(backbone: UNet3dSettings, way: str) -> None:
+    network, x = awake(backbone), volumes((6, 5, 4))
+    answer: Tensor = network(x, TIMES, way)
+    noise = normal(tuple(answer.shape), 0, "noise")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(answer, list(network.parameters()), noise)
+    expected = gradients(network, x, way)[1:]
+    # The embedding of times is torch's own layers.
+    ours = [number for number, (name, _) in enumerate(network.named_parameters()) if "time" not in name]
+    assert_alike([found[number] for number in ours], [expected[number] for number in ours], 1e-6)
 
 
 def lowered(network: nn.Module, x: Tensor, way: str) -> Tensor:

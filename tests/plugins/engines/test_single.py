@@ -62,6 +62,12 @@ def network() -> Network:
     return make_network()
 
 
+@pytest.fixture(autouse=True)
+def _bfloat16_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the processor: sizes here are too small for what goes wrong on some (`multiplies_tiles`)."""
+    monkeypatch.setattr(arithmetic, "multiplies_tiles", lambda: False)
+
+
 def make_network() -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -485,6 +491,20 @@ def test_a_device_without_bfloat16_calculates_in_float32_and_says_so(
     assert caplog.messages == ["cpu does not calculate in bfloat16: float32 is used instead."]
     x, t, _ = batch(1)
     assert torch.equal(lowered.predict(x, t), plain.predict(x, t))
+
+
+@pytest.mark.parametrize(("tiles", "training"), [(True, True), (True, False), (False, True)])
+def test_bfloat16_is_not_trained_where_torchs_gradients_are_wrong(
+    *, tiles: bool, training: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(arithmetic, "multiplies_tiles", lambda: tiles)
+    session = open_cpu(make_network(), Training() if training else None, precision="bfloat16")
+    told = [message for message in caplog.messages if message.endswith("(AMX): float32 is used instead.")]
+    assert len(told) == (tiles and training)
+    x, t, _ = batch(1)
+    widened = torch.equal(session.predict(x, t), open_cpu(make_network()).predict(x, t))
+    assert widened == (tiles and training)
 
 
 def test_a_device_with_bfloat16_says_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
