@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from benchmarks import machine
 from benchmarks.resources_subjects import BLOCKS, MULTIPLIERS, WIDTH, Job, make_weights, ours
 from ddmkit.footprint import Footprint, Work, footprint
+from ddmkit.thrift import weight_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,7 +178,8 @@ def _counted(row: Row, side: int, subject: str) -> Footprint:
 def _predicted(row: Row, side: int, subject: str, idle: int) -> float:
     """Return the peak that shapes alone foretell, in bytes: idle process, weights, inputs and the network's work."""
     network = _network(row.channels)
-    weights = sum(parameter.nbytes for parameter in network.parameters())
+    precision = PRECISIONS[subject.split("-")[1]] if subject in OURS and not row.training else torch.float32
+    weights = weight_bytes(network, precision)
     inputs = 4 * row.channels * (side // row.share) ** 3
     moments = 2 * weights if row.training else 0
     return idle + weights + moments + inputs + _counted(row, side, subject).peak

@@ -2,7 +2,7 @@
 
 A network that knows several ways says so by a method `ways(work, device) -> tuple[str, ...]`, fastest first, and takes
 one as a third argument of its `forward(x, t, way)`. All are the same function to rounding, and "plain" is what
-`forward(x, t)` does.
+`forward(x, t)` does. One that may keep weights in a lower precision once it learns no more has a method `lower`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from ddmkit.arithmetic import multiplies_bfloat16
 from ddmkit.errors import OutOfMemoryError
-from ddmkit.footprint import Work, footprint
+from ddmkit.footprint import Work, footprint, without_memory
 from ddmkit.memory import free, used
 from ddmkit.sizes import sides_of, written
 
@@ -36,6 +36,15 @@ class Thrifty(Protocol):
 
     def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
         """Return the ways that `forward` can go, fastest first."""
+        ...
+
+
+@runtime_checkable
+class Lowerable(Protocol):
+    """A network that is only evaluated, and need not keep all of its weights in float32."""
+
+    def lower(self, precision: torch.dtype) -> None:
+        """Keep in a lower precision those weights that are only ever used in it; no answer in it changes."""
         ...
 
 
@@ -129,6 +138,14 @@ class Thrift:
             f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, self._limit - taken)}."
         )
         raise OutOfMemoryError(msg)
+
+
+def weight_bytes(network: nn.Module, precision: torch.dtype) -> int:
+    """Return what the weights take of a network that is only evaluated, in a precision."""
+    bare = without_memory(network)
+    if isinstance(bare, Lowerable) and precision != torch.float32:
+        bare.lower(precision)
+    return sum(parameter.nbytes for parameter in bare.parameters())
 
 
 def ways_of(network: nn.Module, work: Work, device: torch.device) -> tuple[str | None, ...]:

@@ -16,7 +16,7 @@ from ddmkit.errors import ConfigurationError
 from ddmkit.footprint import Footprint, Work, footprint
 from ddmkit.memory import used
 from ddmkit.run.plan import bare_network
-from ddmkit.thrift import ways_of
+from ddmkit.thrift import ways_of, weight_bytes
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
@@ -146,13 +146,14 @@ class Forecaster:
         )
         self._wanted += sum(key not in self._counted for key in (*steps.values(), *cases.values()))
         weights = sum(parameter.nbytes for parameter in network.parameters())
+        evaluated = weight_bytes(network, precision)
         return Forecast(
             precision=engine_of(configuration).precision,
             window=run.window,
             volume=run.volume,
             waiting=run.waiting,
             steps=tuple(self._step(run, weights, way, self._count(*key)) for way, key in steps.items()),
-            cases=tuple(self._case(run, weights, way, self._count(*key)) for way, key in cases.items()),
+            cases=tuple(self._case(run, weights, evaluated, way, self._count(*key)) for way, key in cases.items()),
         )
 
     def _step(self, run: _Run, weights: int, way: str | None, counted: Footprint) -> StepForecast:
@@ -162,13 +163,13 @@ class Forecaster:
         peak = self._resting + run.kept(weights) + run.waiting + max(working, run.preparing)
         return StepForecast(way, peak, round(counted.operations * run.parts))
 
-    def _case(self, run: _Run, weights: int, way: str | None, counted: Footprint) -> CaseForecast:
+    def _case(self, run: _Run, weights: int, evaluated: int, way: str | None, counted: Footprint) -> CaseForecast:
         sampling = run.inputs + max(self._taken(counted) + run.sampled, run.reading)
         trained = run.kept(weights) + weights + run.waiting
         once = counted.operations // run.members
         return CaseForecast(
             way,
-            self._resting + weights + sampling,
+            self._resting + evaluated + sampling,
             self._resting + trained + sampling,
             once,
             once * run.evaluations,

@@ -64,6 +64,12 @@ class UNet3d(nn.Module):
         together = work.training and members > 1 and work.precision == torch.float32
         return ("plain", *lean) if together and math.prod(sides) < _SMALL else lean
 
+    def lower(self, precision: torch.dtype) -> None:
+        """Keep the weights of the convolutions, nearly all there are, in the precision that they are used in."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                module.weight.data = module.weight.data.to(precision)
+
     @override
     def forward(self, x: Tensor, t: Tensor, way: str = "plain") -> Tensor:
         """Return the answer to x_t, of shape (N, out_channels, X, Y, Z).

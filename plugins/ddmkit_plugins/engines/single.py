@@ -32,8 +32,9 @@ class Single(Engine):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="Arithmetic of the network; weights and optimizer stay float32 either way. On a GPU, float32 "
-        "convolutions are torch's own: in TF32 where the device has it.",
+        description="Arithmetic of the network. What learns stays float32 either way, as do optimizer and sampler; a "
+        "network that is only evaluated keeps the weights of its convolutions in it. On a GPU, float32 convolutions "
+        "are torch's own: in TF32 where the device has it.",
     )
     memory: str | None = Field(
         default=None,

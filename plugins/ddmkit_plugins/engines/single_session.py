@@ -16,7 +16,7 @@ from ddmkit import CheckpointError, DivergedError, Session, StepResult, StorageE
 from ddmkit.memory import memory_guard, peak
 from ddmkit.rate import learning_rate
 from ddmkit.sizes import bytes_of
-from ddmkit.thrift import Thrift
+from ddmkit.thrift import Lowerable, Thrift
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,10 +47,12 @@ class SingleSession(Session):
         self.device = device
         self._settings = settings
         self._training = training
+        lowered = settings.precision == "bfloat16"
+        if lowered and training is None and isinstance(network, Lowerable):
+            network.lower(torch.bfloat16)
         layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
         with memory_guard(device, _SMALLER_NETWORK):
             self._network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
-        lowered = settings.precision == "bfloat16"
         limit = None if settings.memory is None else bytes_of(settings.memory)
         self._thrift = Thrift(self._network, device, torch.bfloat16 if lowered else torch.float32, limit)
         self._averaged: nn.Module | None = None

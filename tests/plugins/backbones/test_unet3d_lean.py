@@ -20,6 +20,7 @@ from tests.plugins.backbones.lean import (
 )
 from torch import Tensor
 
+from ddmkit.thrift import Lowerable
 from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
 from ddmkit_plugins.backbones.unet3d_concat import UNet3dConcat
 
@@ -100,6 +101,18 @@ def test_bfloat16_is_no_further_from_float32_than_autocasts(backbone: UNet3dSett
     exact, plain, found = network(x, TIMES), lowered(network, x, "plain"), lowered(network, x, way)
     assert found.dtype == plain.dtype == torch.bfloat16
     assert (found - exact).norm() <= 1.1 * (plain - exact).norm()
+
+
+@each_backbone
+@pytest.mark.parametrize("way", ["plain", *WAYS])
+def test_lowered_weights_answer_the_same_to_the_bit_in_half_the_memory(backbone: UNet3dSettings, way: str) -> None:
+    network, x = awake(backbone), volumes((9, 6, 7))
+    expected = lowered(network, x, way)
+    before = sum(weight.nbytes for weight in network.parameters())
+    assert isinstance(network, Lowerable)
+    network.lower(torch.bfloat16)
+    assert torch.equal(lowered(network, x, way), expected)
+    assert sum(weight.nbytes for weight in network.parameters()) < 0.55 * before
 
 
 @each_backbone
