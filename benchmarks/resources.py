@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from benchmarks import machine
 from benchmarks.resources_subjects import BLOCKS, MULTIPLIERS, WIDTH, Job, make_weights, ours
 from ddmkit.footprint import Footprint, Work, footprint
+from ddmkit.run.resources import taken
 from ddmkit.thrift import weight_bytes
 
 if TYPE_CHECKING:
@@ -166,23 +167,26 @@ def _network(channels: int) -> nn.Module:
         return ours().build(channels, 1)
 
 
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _counted(row: Row, side: int, subject: str) -> Footprint:
     network = _network(row.channels)
     parts = subject.split("-")
     precision, way = (PRECISIONS[parts[1]], parts[2]) if subject in OURS else (torch.float32, "plain")
     shape = (1, row.channels, *[side // row.share] * 3)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return footprint(network, Work(shape, precision, row.training, way), device)
+    return footprint(network, Work(shape, precision, row.training, way), _device())
 
 
 def _predicted(row: Row, side: int, subject: str, idle: int) -> float:
-    """Return the peak that shapes alone foretell, in bytes: idle process, weights, inputs and the network's work."""
+    """Return the peak that shapes alone foretell, in bytes, as the planner does: all that a process holds."""
     network = _network(row.channels)
     precision = PRECISIONS[subject.split("-")[1]] if subject in OURS and not row.training else torch.float32
     weights = weight_bytes(network, precision)
     inputs = 4 * row.channels * (side // row.share) ** 3
     moments = 2 * weights if row.training else 0
-    return idle + weights + moments + inputs + _counted(row, side, subject).peak
+    return idle + weights + moments + inputs + taken(_counted(row, side, subject), _device())
 
 
 def _fits(row: Row, side: int, subject: str, memory: int) -> bool:
@@ -203,6 +207,7 @@ def _summary(row: Row, side: int, records: list[dict[str, Any]]) -> dict[str, An
             "peak": statistics.median(peaks) if peaks else None,
             "predicted": predicted,
             "difference": next((r["difference"] for r in mine if "difference" in r), None),
+            "failed": next((r["failed"] for r in mine if "failed" in r), None),
         }
     return {
         **row._asdict(),
@@ -224,7 +229,7 @@ def _traffic(row: Row, side: int) -> int:
 
 def _bounds() -> dict[str, float]:
     """Measure what the device can do at best: FLOP/s of a wide convolution, bytes/s of a copy."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     channels, side = 128, 32 if device.type == "cpu" else 128
     found: dict[str, float] = {}
     for name, precision in PRECISIONS.items():
@@ -261,9 +266,9 @@ def _table(result: dict[str, Any]) -> str:
     notes = (
         f"Whole volumes of {result['side']}³, one evaluation or one training step (forward, backward, AdamW) of the "
         "paper's network, each in a fresh process after a small first call. Peak memory is the whole process's on a "
-        "CPU and the allocator's on a GPU. Foretold is an idle process, weights, moments, inputs and what the "
-        "network's own code makes, counted from shapes alone. The paper's figures are an A100's. Max Δ is against the "
-        "official code in float32 with the same weights, over its largest answer. "
+        "CPU and the allocator's on a GPU. Foretold is what the planner makes of an idle process, weights, moments, "
+        "inputs and what the network's own code makes, from shapes alone. The paper's figures are an A100's. Max Δ is "
+        "against the official code in float32 with the same weights, over its largest answer. "
         f"Bounds: wide convolutions {bound['float32'] / 1e9:.0f} GFLOP/s in float32 and "
         f"{bound['bfloat16'] / 1e9:.0f} in bfloat16, copies {bound['bandwidth'] / 1e9:.1f} GB/s. "
         f"Load average before: {result['load_before']:.1f}."
@@ -278,10 +283,13 @@ def _row_lines(row: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
     yield f"| **{row['method']} {what}**, {side}³ | paper (A100) | {row['paper_seconds']} | | {row['paper_gb']} | | | |"
     for subject, found in row["subjects"].items():
         seconds = found["seconds"]
-        foretold = "" if found["predicted"] is None else f"{found['predicted'] / 1e9:.2f}"
+        # What is not ours lays its volumes out anew for each convolution, of which no tensor tells.
+        told = found["predicted"] is not None and (subject in OURS or not seconds)
+        foretold = f"{found['predicted'] / 1e9:.2f}" if told else ""
         if not seconds:
-            if foretold:
-                yield f"| | {TITLES[subject]} | not run | | | | {foretold} | |"
+            if foretold or found["failed"]:
+                shown = f"failed ({found['failed']})" if found["failed"] else "not run"
+                yield f"| | {TITLES[subject]} | {shown} | | | | {foretold} | |"
             continue
         median = statistics.median(seconds)
         shown = f"{median:.1f} [{min(seconds):.1f}–{max(seconds):.1f}, {len(seconds)}]"

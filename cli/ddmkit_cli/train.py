@@ -183,6 +183,7 @@ def _trained(
 def _print_plan(configuration: Configuration, split: dict[str, list[str]] | None, *, skip_bad: bool) -> None:
     from ddmkit.assembly import write_tree
     from ddmkit.run.plan import make_plan
+    from ddmkit.run.room import require_room
 
     _say_data(configuration)
     data = configuration.dataset.ready(configuration.data)
@@ -190,7 +191,9 @@ def _print_plan(configuration: Configuration, split: dict[str, list[str]] | None
         facts = {"cases": "made when the run starts"}
     else:
         configuration = configuration.model_copy(update={"data": data.absolute()})
-        facts = _facts_of_cases(make_plan(configuration, data, split, skip_bad=skip_bad))
+        plan = make_plan(configuration, data, split, skip_bad=skip_bad)
+        require_room(configuration, plan.shapes)
+        facts = _facts_of_cases(plan)
     out.print(fact_table("Plan (nothing is trained)", {**facts, **_facts_of_network(configuration)}))
     result(write_tree(configuration.tree()))
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -16,7 +16,22 @@ from ddmkit.errors import OutOfMemoryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-_CGROUP = Path("/sys/fs/cgroup")
+_GROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux keeps the limits of groups of processes (containers, jobs), and says which groups this one is in."""
+
+
+class _Files(NamedTuple):
+    """The files that tell of a group's memory."""
+
+    most: str
+    now: str
+    cached: str
+    """The line of memory.stat that tells what of it may be taken for something else at any time."""
+
+
+_SECOND = _Files("memory.max", "memory.current", "inactive_file")
+_FIRST = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"""As the two versions of control groups have them."""
 
 
 def used(device: torch.device) -> int:
@@ -55,11 +70,7 @@ def free(device: torch.device) -> int | None:
         available = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
     except OSError:
         return None
-    try:  # a container's share, if this is one
-        most, now = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return min(available, int(most) - int(now))
-    except (OSError, ValueError):
-        return available
+    return min([available, *_left_by_groups()])
 
 
 @contextmanager
@@ -95,6 +106,30 @@ def _said(advice: str | Callable[[], str]) -> str:
 def _out_of_memory(error: RuntimeError) -> bool:
     """Tell by the type on a GPU; on the CPU torch has no type of its own for it."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _left_by_groups() -> list[int]:
+    """Return what each group that this process is in, and each around it, leaves of its limit."""
+    left: list[int] = []
+    with suppress(OSError):
+        for line in _MEMBERSHIP.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root, files = (_GROUPS / "memory", _FIRST) if controllers else (_GROUPS, _SECOND)
+            group = root / path.lstrip("/")
+            for folder in (group, *group.parents):
+                with suppress(OSError, ValueError):
+                    left.append(_left_by(folder, files))
+                if folder == root:
+                    break
+    return left
+
+
+def _left_by(group: Path, files: _Files) -> int:
+    most, now = (int((group / name).read_text("ascii")) for name in (files.most, files.now))
+    stat = dict(line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
+    return max(0, most - max(0, now - int(stat.get(files.cached, 0))))
 
 
 def _kilobytes(file: Path, name: str) -> int:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PLENTY = 2**14
-"""Bytes a voxel, those of 4096 channels in float32: where there are so many, nothing needs to be counted."""
+_PLENTY = 2**16
+"""Bytes a voxel, those of 16,384 channels in float32: where there are so many, nothing needs to be counted."""
 
 
 @runtime_checkable
@@ -99,7 +99,7 @@ class Thrift:
         if room is None or (self._limit is None and len(names) == 1):
             return names[0]
         members, _, *sides = shape
-        if self._limit is None and members * math.prod(sides) * _PLENTY + more <= room:
+        if self._limit is None and self._plenty(members * math.prod(sides)) + more <= room:
             return names[0]
         if any(self._holds(known, (shape, training)) and name == names[0] for known, name in self._chosen.items()):
             return names[0]  # which went with a larger volume, so that there is nothing to count
@@ -111,6 +111,11 @@ class Thrift:
         assert leanest is not None  # noqa: S101 - a network goes at least one way
         self._refuse(leanest, more)
         return leanest.name
+
+    def _plenty(self, voxels: int) -> int:
+        """Return more bytes than any network that there is would take for voxels, with the gradients of its weights."""
+        weights = sum(parameter.nbytes for parameter in self._network.parameters())
+        return voxels * _PLENTY + 2 * weights
 
     @staticmethod
     def _holds(known: tuple[tuple[int, ...], bool], asked: tuple[tuple[int, ...], bool]) -> bool:

@@ -109,14 +109,27 @@ def test_mistakes_are_one_sentence(ddmkit: Run, options: list[str], words: list[
     refused(ddmkit("plan", *options), 2, *words)
 
 
-def test_a_run_whose_memory_does_not_suffice_names_the_planner_who_knows_its_configuration(
+def test_too_little_memory_is_refused_before_a_run_begins_and_what_is_said_suffices(
+    trained: tuple[Path, Said], ddmkit: Run, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    words = ["train", *TINY[2:], "--data", next((folder / "phantom").iterdir()), "-oengine.device=cpu"]
+    for more in (["--dry-run"], ["--run", "run"]):
+        result = ddmkit(*words, *more, "-o", "engine.memory=20MB")
+        refused(
+            result, 1, "engine.memory=20MB is too little", "ask ddmkit plan, with the same options and --memory 20MB"
+        )
+        assert not (tmp_path / "run").exists()
+    told = re.search(r"Type -o (engine\.memory=\d+MB)", " ".join(result.stderr.split()))
+    assert told is not None
+    trained_within = ddmkit(*words, "--run", "run", "-o", told[1])
+    assert trained_within.returncode == 0, trained_within.stderr
+
+
+def test_sampling_without_enough_memory_names_the_planner_who_knows_the_configuration(
     trained: tuple[Path, Said], ddmkit: Run
 ) -> None:
     folder, _ = trained
     data = next((folder / "phantom").iterdir())
-    result = ddmkit(
-        "train", *TINY[2:], "--data", data, "--run", "run", "-o", "engine.memory=20MB", "-oengine.device=cpu"
-    )
-    refused(result, 1, "engine.memory=20MB is too little", "See what fits: ddmkit plan --config run")
     sampled = ddmkit("sample", folder / "run", "--input", data, "--out", "out", "-o", "engine.memory=20MB")
     refused(sampled, 1, f"ddmkit plan --config {folder / 'run'} -o engine.memory=20MB")

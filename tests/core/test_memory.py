@@ -35,9 +35,13 @@ def available() -> int:
 
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a container's limits, with none in it."""
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    return tmp_path
+    """Return the folder of a group's limits, with none in it; the process is in a group within that group."""
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    (tmp_path / "membership").write_text("0::/job/step\n", "ascii")
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
+    folder = tmp_path / "job"
+    (folder / "step").mkdir(parents=True)
+    return folder
 
 
 @on_linux
@@ -49,7 +53,7 @@ def test_what_is_used_grows_by_what_is_written_to() -> None:
 
 @on_linux
 def test_without_a_container_all_that_the_machine_has_available_is_free(group: Path) -> None:
-    assert not list(group.iterdir())
+    assert [path.name for path in group.iterdir()] == ["step"]
     assert free(CPU) == pytest.approx(available(), rel=0.1)
 
 
@@ -58,7 +62,34 @@ def test_without_a_container_all_that_the_machine_has_available_is_free(group: P
 def test_in_a_container_what_it_leaves_is_free_if_that_is_less(group: Path, most: str, expected: int | None) -> None:
     (group / "memory.max").write_text(most, "ascii")
     (group / "memory.current").write_text("2000000\n", "ascii")
+    (group / "memory.stat").write_text("anon 2000000\n", "ascii")
     assert free(CPU) == pytest.approx(expected or available(), rel=0.1)
+
+
+@on_linux
+def test_the_tightest_of_the_groups_around_a_process_counts_and_files_it_has_read_do_not(group: Path) -> None:
+    for folder, most, now, files in (
+        (group, 9_000_000, 5_000_000, 4_500_000),
+        (group / "step", 8_000_000, 7_000_000, 0),
+    ):
+        (folder / "memory.max").write_text(f"{most}\n", "ascii")
+        (folder / "memory.current").write_text(f"{now}\n", "ascii")
+        (folder / "memory.stat").write_text(f"anon 7\ninactive_file {files}\n", "ascii")
+    assert free(CPU) == 1_000_000
+    (group / "step" / "memory.max").write_text("max\n", "ascii")
+    assert free(CPU) == 8_500_000
+
+
+@on_linux
+def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path, group: Path) -> None:
+    (tmp_path / "membership").write_text("5:cpu:/other\n4:memory,pids:/job/step\n", "ascii")
+    outer = tmp_path / "memory"
+    outer.mkdir()
+    (outer / "memory.limit_in_bytes").write_text("6000000\n", "ascii")
+    (outer / "memory.usage_in_bytes").write_text("5000000\n", "ascii")
+    (outer / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 2000000\n", "ascii")
+    assert group.is_dir()
+    assert free(CPU) == 3_000_000
 
 
 def test_a_system_without_proc_says_neither(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

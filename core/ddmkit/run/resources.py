@@ -159,12 +159,12 @@ class Forecaster:
     def _step(self, run: _Run, weights: int, way: str | None, counted: Footprint) -> StepForecast:
         # The gradient of one part is there while the next is worked on; that of the first is counted with it.
         gradient = weights if run.parts > 1 else 0
-        working = self._taken(counted) + gradient + run.copied
+        working = taken(counted, self.device) + gradient + run.copied
         peak = self._resting + run.kept(weights) + run.waiting + max(working, run.preparing)
         return StepForecast(way, peak, round(counted.operations * run.parts))
 
     def _case(self, run: _Run, weights: int, evaluated: int, way: str | None, counted: Footprint) -> CaseForecast:
-        sampling = run.inputs + max(self._taken(counted) + run.sampled, run.reading)
+        sampling = run.inputs + max(taken(counted, self.device) + run.sampled, run.reading)
         trained = run.kept(weights) + weights + run.waiting
         once = counted.operations // run.members
         return CaseForecast(
@@ -174,12 +174,6 @@ class Forecaster:
             once,
             once * run.evaluations,
         )
-
-    def _taken(self, counted: Footprint) -> int:
-        """Return what the network takes, with what no tensor shows."""
-        if self.device.type != "cpu":
-            return counted.peak
-        return counted.peak + _LIBRARIES + min(round(_SCATTERED * counted.peak), _MOST_SCATTERED)
 
     def _network(self, configuration: Configuration) -> tuple[nn.Module, str]:
         """Return the network without memory, and a name that no other one has."""
@@ -279,6 +273,13 @@ class _Run:
     def _voxels(sides: Shape) -> int:
         """Bytes of one channel."""
         return _FLOAT * math.prod(sides)
+
+
+def taken(counted: Footprint, device: torch.device) -> int:
+    """Return the bytes that a process grows by while its network works, with what no tensor shows."""
+    if device.type != "cpu":
+        return counted.peak
+    return counted.peak + _LIBRARIES + min(round(_SCATTERED * counted.peak), _MOST_SCATTERED)
 
 
 def engine_of(configuration: Configuration) -> Foreseeable:

@@ -18,6 +18,7 @@ from ddmkit.run.cases import Place, refuse_changed, refuse_empty, refuse_or_skip
 from ddmkit.run.folder import Best, RunFolder, State, read_state
 from ddmkit.run.interruption import Interruption
 from ddmkit.run.plan import warn_of_windows
+from ddmkit.run.room import require_room
 from ddmkit.run.validation import mean_dice, take_picture, validate
 from ddmkit.sampling import Model
 from ddmkit.scoring import Score
@@ -63,6 +64,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
         InterruptedRunError: the user stopped it; a checkpoint is saved.
         DdmkitError: it failed; the last checkpoint is whole.
     """
+    require_room(configuration, plan.shapes)
     state = State(0, None)
     session = open_session(configuration)
     if resume and folder.has_checkpoint("last"):

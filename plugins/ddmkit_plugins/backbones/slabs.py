@@ -5,7 +5,7 @@ that convolves asks its own source for the planes it lacks and keeps those that 
 chained like a pipeline of line buffers, and only what is held at its end takes a volume's memory.
 
 Slabs have shape (1, C, planes, Y, Z) with the channels of a voxel side by side (torch.channels_last_3d). A slab may be
-a view of a held volume: only who made it writes to it.
+a view of a held volume: only who made it, or is told that nobody else needs it, writes to it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,7 @@ class Repeated(Reader):
         if end > first + known:
             pieces.append(self._source.take(end - first - known))
             self._last = pieces[-1][:, :, -1:].clone()
-        slab = _joined(pieces)
-        repeated = slab.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+        repeated = _doubled(_joined(pieces))
         start = self._next - 2 * first
         self._next += planes
         _, y, z = self.size
@@ -178,7 +177,7 @@ class Convolved(Reader):
 
 
 class Added(Reader):
-    """The sum of two volumes, written over the first's slabs."""
+    """The sum of two volumes, written over the slabs of the first, which nobody else may need."""
 
     def __init__(self, first: Reader, second: Reader) -> None:
         self._first, self._second = first, second
@@ -192,7 +191,7 @@ class Added(Reader):
 
 
 class Averaged(Added):
-    """The mean of two volumes, written over the first's slabs."""
+    """The mean of two volumes, written over the slabs of the first, which nobody else may need."""
 
     @override
     def take(self, planes: int) -> Tensor:
@@ -357,6 +356,15 @@ def _convolved_by_onednn(dtype: torch.dtype) -> bool:
 
 def _copied(slab: Tensor, out: Tensor) -> None:
     out.copy_(slab)
+
+
+def _doubled(slab: Tensor) -> Tensor:
+    """Return a slab of twice the sides, in which each voxel stands eight times."""
+    _, channels, x, y, z = slab.shape
+    doubled = empty((1, channels, 2 * x, 2 * y, 2 * z), slab.dtype, slab.device)
+    places = doubled.permute(0, 2, 3, 4, 1).view(x, 2, y, 2, z, 2, channels)
+    places.copy_(slab[0].permute(1, 2, 3, 0)[:, None, :, None, :, None])
+    return doubled
 
 
 def _joined(pieces: list[Tensor]) -> Tensor:
