@@ -269,6 +269,7 @@ def _table(result: dict[str, Any]) -> str:
         "CPU and the allocator's on a GPU. Foretold is what the planner makes of an idle process, weights, moments, "
         "inputs and what the network's own code makes, from shapes alone. The paper's figures are an A100's. Max Δ is "
         "against the official code in float32 with the same weights, over its largest answer. "
+        "Status -9 is a process that the system ended, whose memory did not suffice. "
         f"Bounds: wide convolutions {bound['float32'] / 1e9:.0f} GFLOP/s in float32 and "
         f"{bound['bfloat16'] / 1e9:.0f} in bfloat16, copies {bound['bandwidth'] / 1e9:.1f} GB/s. "
         f"Load average before: {result['load_before']:.1f}."
