@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import machine
-from benchmarks.resources_subjects import BLOCKS, MULTIPLIERS, WIDTH, Job, make_weights, ours
+from benchmarks.resources_subjects import BLOCKS, MULTIPLIERS, WIDTH, Job, device, make_weights, ours
 from ddmkit.footprint import Footprint, Work, footprint
 from ddmkit.run.resources import taken
 from ddmkit.thrift import weight_bytes
@@ -167,16 +167,12 @@ def _network(channels: int) -> nn.Module:
         return ours().build(channels, 1)
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _counted(row: Row, side: int, subject: str) -> Footprint:
     network = _network(row.channels)
     parts = subject.split("-")
     precision, way = (PRECISIONS[parts[1]], parts[2]) if subject in OURS else (torch.float32, "plain")
     shape = (1, row.channels, *[side // row.share] * 3)
-    return footprint(network, Work(shape, precision, row.training, way), _device())
+    return footprint(network, Work(shape, precision, row.training, way), device())
 
 
 def _predicted(row: Row, side: int, subject: str, idle: int) -> float:
@@ -186,7 +182,7 @@ def _predicted(row: Row, side: int, subject: str, idle: int) -> float:
     weights = weight_bytes(network, precision)
     inputs = 4 * row.channels * (side // row.share) ** 3
     moments = 2 * weights if row.training else 0
-    return idle + weights + moments + inputs + taken(_counted(row, side, subject), _device())
+    return idle + weights + moments + inputs + taken(_counted(row, side, subject), device())
 
 
 def _fits(row: Row, side: int, subject: str, memory: int) -> bool:
@@ -229,17 +225,15 @@ def _traffic(row: Row, side: int) -> int:
 
 def _bounds() -> dict[str, float]:
     """Measure what the device can do at best: FLOP/s of a wide convolution, bytes/s of a copy."""
-    device = _device()
-    channels, side = 128, 32 if device.type == "cpu" else 128
+    place = device()
+    channels, side = 128, 32 if place.type == "cpu" else 128
     found: dict[str, float] = {}
     for name, precision in PRECISIONS.items():
-        x = torch.randn(1, channels, side, side, side, device=device).to(
-            precision, memory_format=torch.channels_last_3d
-        )
-        kernel = torch.randn(channels, channels, 3, 3, 3, device=device, dtype=precision)
+        x = torch.randn(1, channels, side, side, side, device=place).to(precision, memory_format=torch.channels_last_3d)
+        kernel = torch.randn(channels, channels, 3, 3, 3, device=place, dtype=precision)
         operations = 2 * 27 * channels**2 * side**3
         found[name] = operations / _best(partial(torch.conv3d, x, kernel, padding=1))
-    large, copied = torch.zeros(2**28, device=device), torch.empty(2**28, device=device)
+    large, copied = torch.zeros(2**28, device=place), torch.empty(2**28, device=place)
     found["bandwidth"] = 2 * large.nbytes / _best(partial(copied.copy_, large))
     return found
 

@@ -92,7 +92,7 @@ def official(job: Job) -> Step:
         additive_skips=True,
     )
     network.load_state_dict(load_file(job.weights))
-    network.to(_device())  # which returns nothing there
+    network.to(device())  # which returns nothing there
     return _plain(network, job, lambda x, t: network(x, timesteps=t - 1))
 
 
@@ -112,7 +112,7 @@ def monai(job: Job) -> Step:
         norm_num_groups=WIDTH,
         num_head_channels=WIDTH,
     )
-    return _plain(network.to(_device()), job, network)
+    return _plain(network.to(device()), job, network)
 
 
 def ddmkit(job: Job) -> Step:
@@ -140,12 +140,12 @@ def ddmkit(job: Job) -> Step:
 
 def _plain(network: nn.Module, job: Job, forward: Callable[[Tensor, Tensor], Tensor]) -> Step:
     """Evaluate or train a network as torch does."""
-    device = _device()
-    times = torch.full((1,), TIME, device=device)
+    place = device()
+    times = torch.full((1,), TIME, device=place)
 
     @torch.no_grad()
     def evaluate(x: Tensor) -> Tensor:
-        return forward(x.to(device), times)
+        return forward(x.to(place), times)
 
     if not job.training:
         network.eval()
@@ -154,7 +154,7 @@ def _plain(network: nn.Module, job: Job, forward: Callable[[Tensor, Tensor], Ten
 
     def learn(x: Tensor) -> None:
         optimizer.zero_grad()
-        moved = x.to(device)
+        moved = x.to(place)
         loss = (forward(moved, times) - moved[:, :1]).square().mean()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         optimizer.step()
@@ -162,7 +162,8 @@ def _plain(network: nn.Module, job: Job, forward: Callable[[Tensor, Tensor], Ten
     return learn
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Return where everything is measured."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -181,7 +182,7 @@ def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
     if job.subject == "idle":
         import_module("ddmkit_plugins.engines.single_session")
-        print(json.dumps({"seconds": 0.0, "peak": peak(_device())}))
+        print(json.dumps({"seconds": 0.0, "peak": peak(device())}))
         return
     subjects: dict[str, Callable[[Job], Step]] = {"official": official, "monai": monai}
     step = subjects.get(job.subject, ddmkit)(job)
@@ -189,7 +190,7 @@ def main() -> None:
     x = _volume(job, job.side)
     started = _synchronised()
     answer = step(x)
-    seconds, most = _synchronised() - started, peak(_device())
+    seconds, most = _synchronised() - started, peak(device())
     if job.answer and answer is not None:
         save_file({"answer": answer.detach().float().cpu().contiguous()}, job.answer)
     print(json.dumps({"seconds": seconds, "peak": most}))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Several processes test at once: a thread each, here and in what they start. With more threads than cores, those that
-# wait for one another at every small operation make the suite fifteen times slower.
+# wait for one another at every small operation make the suite many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 AFFINE = np.array([[-0.9, 0.1, 0, 30], [0.2, 1.1, 0.1, -20], [0, -0.1, 1.5, 7], [0, 0, 0, 1]])

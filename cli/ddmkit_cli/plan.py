@@ -47,8 +47,6 @@ _BRATS = (240, 240, 155)
 _MILLIMETRES = ((-1, 0, 0, 0), (0, -1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 """The affine of BraTS's files, and of phantoms, but for the origin."""
 _AXES = 3
-_RESERVE = 1.05
-"""Times the least that is foretold is the least that is proposed."""
 
 
 class _Room(NamedTuple):
@@ -202,9 +200,9 @@ def _speeds(planner: Planner, device: torch.device) -> dict[str, float]:
 
 def _too_little(planner: Planner, typed: Typed, room: _Room) -> DdmkitError:
     from ddmkit import ConfigurationError, DeviceError
-    from ddmkit.sizes import bytes_of, sides_of, written
+    from ddmkit.sizes import bytes_of, proposed, sides_of, written
 
-    least = written(_RESERVE * planner.least())
+    least = proposed(planner.least())
     proposal = planner.propose(bytes_of(least))
     assert proposal is not None  # noqa: S101 - it is what the least was worked out for
     volume = sides_of(proposal.chosen.forecast.volume)

@@ -128,8 +128,11 @@ def _left_by_groups() -> list[int]:
 
 def _left_by(group: Path, files: _Files) -> int:
     most, now = (int((group / name).read_text("ascii")) for name in (files.most, files.now))
-    stat = dict(line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
-    return max(0, most - max(0, now - int(stat.get(files.cached, 0))))
+    cached = 0
+    with suppress(OSError, ValueError):
+        stat = dict(line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
+        cached = int(stat.get(files.cached, 0))
+    return max(0, most - max(0, now - cached))
 
 
 def _kilobytes(file: Path, name: str) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B\s*")
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_RESERVE = 1.05
 
 
 def bytes_of(size: str) -> int:
@@ -33,6 +34,11 @@ def written(count: float) -> str:
     if count >= 1e10:  # noqa: PLR2004 - from here on whole gigabytes tell enough
         return f"{math.ceil(count / 1e9)}GB"
     return f"{math.ceil(count / 1e8) / 10:.1f}GB" if count >= 1e9 else f"{math.ceil(count / 1e6)}MB"  # noqa: PLR2004 - a GB
+
+
+def proposed(count: float) -> str:
+    """Return the size to type where so many bytes are foretold: a little more, as nothing is foretold exactly."""
+    return written(_RESERVE * count)
 
 
 def sides_of(shape: Iterable[object]) -> str:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
-from ddmkit.arithmetic import multiplies_bfloat16
+from ddmkit import arithmetic
 from ddmkit.errors import OutOfMemoryError
 from ddmkit.footprint import Work, footprint, without_memory
 from ddmkit.memory import free, used
-from ddmkit.sizes import sides_of, written
+from ddmkit.sizes import proposed, sides_of, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,7 @@ class Thrift:
         sides = sides_of(leanest.work.shape[2:])
         what = f"{'a training step' if leanest.work.training else 'an evaluation'} on {sides} voxels"
         if self._limit is None:
-            needed = written(1.05 * (more + leanest.peak))
+            needed = proposed(more + leanest.peak)
             _log.warning(
                 "%s may need another %s, more than %s has free; ddmkit plan says what would fit.",
                 what.capitalize(),
@@ -137,7 +137,7 @@ class Thrift:
                 self._device,
             )
             return
-        least = written(1.05 * (taken + leanest.peak))
+        least = proposed(taken + leanest.peak)
         msg = (
             f"engine.memory={written(self._limit)} is too little: {what} needs at least {least}. Type "
             f"-o engine.memory={least}, or {advice(self._network, leanest.work, self._device, self._limit - taken)}."
@@ -151,6 +151,16 @@ def weight_bytes(network: nn.Module, precision: torch.dtype) -> int:
     if isinstance(bare, Lowerable) and precision != torch.float32:
         bare.lower(precision)
     return sum(parameter.nbytes for parameter in bare.parameters())
+
+
+def bfloat16_fault(network: nn.Module, device: torch.device, *, training: bool) -> str | None:
+    """Say what keeps a network from bfloat16 on a device, if anything does."""
+    if not arithmetic.multiplies_bfloat16(device.type):
+        return f"{device} does not calculate in bfloat16"
+    # A network with ways of its own has gradients of its own.
+    if training and device.type == "cpu" and arithmetic.multiplies_tiles() and not isinstance(network, Thrifty):
+        return "torch's gradients of bfloat16 convolutions cannot be trusted on this processor (AMX)"
+    return None
 
 
 def ways_of(network: nn.Module, work: Work, device: torch.device) -> tuple[str | None, ...]:
@@ -174,9 +184,9 @@ def advice(network: nn.Module, work: Work, device: torch.device, room: int | Non
     """Say what to do so that some work, or less of it, fits into the room there is (bytes)."""
     spared = leanest(network, work, device)
     if room is not None and spared.peak <= room and spared.name != ways_of(network, work, device)[0]:
-        limit = written(1.05 * (used(device) + spared.peak))
+        limit = proposed(used(device) + spared.peak)
         return f"type -o engine.memory={limit}, with which the network goes a leaner way"
-    lowers = multiplies_bfloat16(device.type)
+    lowers = bfloat16_fault(network, device, training=work.training) is None
     lowered = work._replace(precision=torch.bfloat16) if lowers else work
     if lowered != work:
         least = leanest(network, lowered, device).peak

@@ -62,7 +62,6 @@ def test_without_a_container_all_that_the_machine_has_available_is_free(group: P
 def test_in_a_container_what_it_leaves_is_free_if_that_is_less(group: Path, most: str, expected: int | None) -> None:
     (group / "memory.max").write_text(most, "ascii")
     (group / "memory.current").write_text("2000000\n", "ascii")
-    (group / "memory.stat").write_text("anon 2000000\n", "ascii")
     assert free(CPU) == pytest.approx(expected or available(), rel=0.1)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ddmkit import DeviceError, thrift
+from ddmkit import DeviceError, arithmetic, thrift
 from ddmkit.footprint import Work, footprint
 from ddmkit.memory import used
 from ddmkit.sizes import bytes_of
@@ -181,10 +181,27 @@ def test_advice_is_bfloat16_where_it_helps() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_bfloat16_is_not_advised_where_the_device_lacks_it(*, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thrift, "multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: False)
     said = advice(Doubling(), Work(SHAPE, torch.float32, training), CPU, ONE // 2)
     assert "bfloat16" not in said
     assert said.startswith("type --patch center -o patch.sides=" if training else "train a network at a coarser")
+
+
+@pytest.mark.parametrize(
+    ("network", "training", "advised"),
+    [
+        (Doubling(), True, False),
+        (Doubling(), False, True),
+        (Copying("copies 1"), True, True),
+    ],
+)
+def test_bfloat16_is_advised_for_training_with_amx_only_where_a_network_has_gradients_of_its_own(
+    *, network: nn.Module, training: bool, advised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(arithmetic, "multiplies_tiles", lambda: True)
+    said = advice(network, Work(SHAPE, torch.float32, training), CPU, None)
+    assert said.startswith("type -o engine.precision=bfloat16") == advised
 
 
 def test_a_leaner_way_is_advised_before_anything_else() -> None:

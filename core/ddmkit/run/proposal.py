@@ -9,9 +9,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from ddmkit.arithmetic import multiplies_bfloat16
 from ddmkit.assembly import assemble
+from ddmkit.run.plan import bare_network
 from ddmkit.run.resources import engine_of, is_there
+from ddmkit.thrift import bfloat16_fault
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ class Planner:
 
     def _precisions(self) -> tuple[str, ...]:
         engine, device = engine_of(self._configuration), self._forecaster.device
-        lacking = is_there(device) and not multiplies_bfloat16(device.type)
+        network = bare_network(self._configuration)
+        lacking = is_there(device) and bfloat16_fault(network, device, training=True) is not None
         if "engine.precision" in self._typed:
             offered: tuple[str, ...] = (engine.precision,)
         else:

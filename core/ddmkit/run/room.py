@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 from ddmkit.errors import OutOfMemoryError
 from ddmkit.run.resources import Forecaster, Foreseeable, device_of, resting
-from ddmkit.sizes import bytes_of, sides_of, written
+from ddmkit.sizes import bytes_of, proposed, sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ddmkit.configuration import Configuration
     from ddmkit.window import Shape
-
-_RESERVE = 1.05
-"""Times the least that is foretold is the least that is proposed."""
 
 
 def require_room(configuration: Configuration, shapes: Iterable[Shape]) -> None:
@@ -38,7 +35,7 @@ def require_room(configuration: Configuration, shapes: Iterable[Shape]) -> None:
     forecast = Forecaster(device, resting(device), max(shapes, key=math.prod)).forecast(configuration)
     if forecast.least <= bytes_of(engine.memory):
         return
-    least = written(_RESERVE * forecast.least)
+    least = proposed(forecast.least)
     msg = (
         f"engine.memory={engine.memory} is too little: training on {sides_of(forecast.window)} voxels and validating "
         f"on {sides_of(forecast.volume)} need {least}. Type -o engine.memory={least}, or ask ddmkit plan, with the "

@@ -32,9 +32,6 @@ Size: TypeAlias = tuple[int, int, int]
 SLAB_BYTES = {"cpu": 2**21, "cuda": 2**27}
 """How large a slab should be: on a CPU it stays in the cache, a GPU wants enough work for a kernel."""
 
-SMALL = 20480
-"""Elements of channels, X and Y up to which torch leaves oneDNN for something ten times slower, if they are alone."""
-
 
 class Kernel(NamedTuple):
     """What a 3x3x3 convolution multiplies with, in the dtype it calculates in."""

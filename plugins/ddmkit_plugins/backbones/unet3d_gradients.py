@@ -16,35 +16,31 @@ from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from ddmkit.footprint import stood_for
-from ddmkit_plugins.backbones.activation import activation, moments_of, needs_moments, watching, widened
+from ddmkit_plugins.backbones.activation import activation, moments_of, needs_moments, watching
 from ddmkit_plugins.backbones.slabs import (
     Added,
     Blended,
     Convolved,
     Held,
-    Kernel,
-    Pointwise,
-    Reader,
     Repeated,
-    Windows,
     beside,
     empty,
     hold,
     kernel_of,
-    rows,
     slabs,
     strided,
 )
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
-from ddmkit_plugins.backbones.weight_gradient import input_gradient, pointwise_gradient, weight_gradient
+from ddmkit_plugins.backbones.way_back import ActivatedBack, ConvolutionBack, ShortcutBack, UpsampledBack
+from ddmkit_plugins.backbones.weight_gradient import input_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    _Gradients: TypeAlias = tuple[Tensor | None, ...]
-
-    from ddmkit_plugins.backbones.activation import Activation, Moments
+    from ddmkit_plugins.backbones.activation import Moments
     from ddmkit_plugins.backbones.normalization import Norm
+
+    _Gradients: TypeAlias = tuple[Tensor | None, ...]
 
 
 def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompute: bool) -> Tensor:
@@ -151,7 +147,7 @@ class _Convolution(torch.autograd.Function):
         (x,) = _kept(ctx, weights)
         kernel, learned = kernel_of(ctx.layer, x.dtype), _Sums()
         for place in _members(x):
-            back = _Learned(Held(gradient[place]), kernel, Held(x[place]))
+            back = ConvolutionBack(Held(gradient[place]), kernel, Held(x[place]))
             for _ in slabs(back):
                 pass
             learned.add(back.weight, back.bias)
@@ -188,7 +184,8 @@ class _Residual(torch.autograd.Function):
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
         block: ResidualBlock = ctx.block
-        x, shift, *kept = _kept(ctx, _weights(block))
+        weights = _weights(block)
+        x, shift, *kept = _kept(ctx, weights)
         to_x, to_shift = torch.empty_like(x), torch.empty_like(shift)
         learned = _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
@@ -200,10 +197,10 @@ class _Residual(torch.autograd.Function):
                 middle = hold(Convolved(Held(x[place]), kernel_of(block.first, x.dtype, shift[place][0]), before))
             # The gradient in the block's input takes the place of that between its convolutions where it fits.
             room = to_x[place] if to_x.shape[1] == block.out_channels else None
-            second = _Back(Held(gradient[place]), kernel_of(block.second, x.dtype), between, Held(middle))
+            second = ActivatedBack(Held(gradient[place]), kernel_of(block.second, x.dtype), between, Held(middle))
             within = hold(second, room)
             normalized = between.finish()
-            first = _Back(
+            first = ActivatedBack(
                 Blended(Held(within), Held(middle), normalized.through),
                 kernel_of(block.first, x.dtype),
                 before,
@@ -212,7 +209,7 @@ class _Residual(torch.autograd.Function):
             hold(first, to_x[place])
             del within, middle
             entered = before.finish()
-            past = _ShortcutBack(block, Held(gradient[place]), Held(x[place]))
+            past = ShortcutBack(block, Held(gradient[place]), Held(x[place]))
             hold(Added(Blended(Held(to_x[place]), Held(x[place]), entered.through), past), to_x[place])
             to_shift[place] = first.bias
             past_weights = [] if past.weight is None else [past.weight, second.bias]
@@ -227,7 +224,7 @@ class _Residual(torch.autograd.Function):
                 second.bias,
                 *past_weights,
             )
-        return None, None, to_x, to_shift, *learned.like(_weights(block))
+        return None, None, to_x, to_shift, *learned.like(weights)
 
 
 class _Answered(torch.autograd.Function):
@@ -257,7 +254,7 @@ class _Answered(torch.autograd.Function):
         to_x, learned = torch.empty_like(x), _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
             prologue = activation(network.normalize, moments)
-            back = _Back(Held(gradient[place]), kernel_of(network.answer, x.dtype), prologue, Held(x[place]))
+            back = ActivatedBack(Held(gradient[place]), kernel_of(network.answer, x.dtype), prologue, Held(x[place]))
             hold(back, to_x[place])
             normalized = prologue.finish()
             hold(Blended(Held(to_x[place]), Held(x[place]), normalized.through), to_x[place])
@@ -290,7 +287,7 @@ class _Upsampled(torch.autograd.Function):
         (x,) = _kept(ctx, weights)
         to_x, learned = torch.empty_like(x), _Sums()
         for place in _members(x):
-            back = _UpsampledBack(Held(gradient[place]), kernel_of(convolution, x.dtype), Held(x[place]))
+            back = UpsampledBack(Held(gradient[place]), kernel_of(convolution, x.dtype), Held(x[place]))
             hold(back, to_x[place])
             learned.add(back.weight, back.bias)
         return None, None, to_x, *learned.like(weights)
@@ -314,103 +311,6 @@ class _Average(torch.autograd.Function):
         return half, half
 
 
-class _Learned(Reader):
-    """The gradient in what a convolution of any stride made, adding up those in its weights on the way."""
-
-    def __init__(self, gradient: Held, kernel: Kernel, given: Held) -> None:
-        self._gradient, self._stride = gradient, kernel.stride
-        self._windows = Windows(given, given.dtype, kernel.stride)
-        self.channels, self.size, self.dtype, self.device = given.channels, gradient.size, given.dtype, given.device
-        self.plane = max(gradient.plane, kernel.stride * given.plane)
-        self.weight = torch.zeros(kernel.weight.shape, dtype=widened(given.dtype), device=given.device)
-        self.bias = torch.zeros(len(kernel.weight), dtype=torch.float64, device=given.device)
-
-    @override
-    def take(self, planes: int) -> Tensor:
-        gradient = self._gradient.take(planes)
-        self.weight += weight_gradient(self._windows.take(planes), gradient, self._stride)
-        self.bias += _channel_sums(gradient)
-        return gradient
-
-
-class _Learning(Reader):
-    """A reader that goes back through a convolution of stride 1 and adds up the gradients in its weights."""
-
-    def __init__(self, gradient: Reader, kernel: Kernel) -> None:
-        turned = kernel.weight.flip(2, 3, 4).transpose(0, 1).contiguous()
-        self._convolved = Convolved(gradient, Kernel(turned))
-        dtype = widened(kernel.weight.dtype)
-        self.weight = torch.zeros(kernel.weight.shape, dtype=dtype, device=kernel.weight.device)
-        self.bias = torch.zeros(len(kernel.weight), dtype=torch.float64, device=kernel.weight.device)
-        self.dtype, self.device = kernel.weight.dtype, kernel.weight.device
-
-    def _learn(self, given: Tensor) -> None:
-        """Add what the planes last gone back through say, beside what the convolution was given there."""
-        # Both gradients need the outer planes of the same tensor if gradient and input change places in this one.
-        seen = self._convolved.seen
-        weight = weight_gradient(seen, given)
-        self.weight += weight.transpose(0, 1).flip(2, 3, 4)
-        self.bias += _channel_sums(seen[:, :, 1:-1])
-
-
-class _Back(_Learning):
-    """The way back through a convolution and SiLU to the gradient in what was normalized."""
-
-    def __init__(self, gradient: Reader, kernel: Kernel, prologue: Activation, given: Reader) -> None:
-        super().__init__(gradient, kernel)
-        self._prologue, self._given = prologue, given
-        self.channels, self.size = given.channels, given.size
-        self.plane = max(given.plane, self._convolved.plane)
-
-    @override
-    def take(self, planes: int) -> Tensor:
-        gradient = self._convolved.take(planes)
-        activated, back = self._prologue.gradient(self._given.take(planes), gradient)
-        self._learn(activated)
-        return back
-
-
-class _UpsampledBack(_Learning):
-    """The way back through a convolution to the gradient in the voxels that were repeated for it."""
-
-    def __init__(self, gradient: Reader, kernel: Kernel, given: Held) -> None:
-        super().__init__(gradient, kernel)
-        self._repeated = Repeated(given, gradient.size)
-        self._left = gradient.size[0]
-        self.channels, self.size = given.channels, given.size
-        self.plane = 2 * self._convolved.plane
-
-    @override
-    def take(self, planes: int) -> Tensor:
-        fine = min(2 * planes, self._left)
-        self._left -= fine
-        gradient = self._convolved.take(fine)
-        self._learn(self._repeated.take(fine))
-        return _pooled(gradient)
-
-
-class _ShortcutBack(Reader):
-    """The way back beside the convolutions of a residual block."""
-
-    def __init__(self, block: ResidualBlock, gradient: Held, given: Held) -> None:
-        self._gradient, self._given, self._turned = gradient, given, None
-        self.weight: Tensor | None = None
-        if isinstance(block.shortcut, nn.Conv3d):
-            kernel = kernel_of(block.shortcut, given.dtype)
-            self._turned = Kernel(kernel.weight.transpose(0, 1).contiguous())
-            self.weight = torch.zeros(kernel.weight.shape, dtype=widened(given.dtype), device=given.device)
-        self.channels, self.size, self.dtype, self.device = given.channels, given.size, given.dtype, given.device
-        self.plane = max(gradient.plane, given.plane)
-
-    @override
-    def take(self, planes: int) -> Tensor:
-        gradient, given = self._gradient.take(planes), self._given.take(planes)
-        if self._turned is None or self.weight is None:
-            return gradient
-        self.weight += pointwise_gradient(given, gradient).view_as(self.weight)
-        return Pointwise(Held(gradient), self._turned).take(planes)
-
-
 class _Sums:
     """Gradients in weights, added up over the members of a batch."""
 
@@ -425,25 +325,9 @@ class _Sums:
         return [total.to(weight.dtype) for total, weight in zip(self._sums, weights, strict=True)]
 
 
-def _pooled(slab: Tensor) -> Tensor:
-    """Return the sums of each 2x2x2 voxels; those of an odd side's last are alone."""
-    wide = slab.to(widened(slab.dtype))
-    for dimension in (2, 3, 4):
-        side = wide.shape[dimension]
-        pairs = torch.unflatten(wide.narrow(dimension, 0, side - side % 2), dimension, (-1, 2))
-        pooled = pairs.sum(dimension + 1)
-        wide = torch.cat([pooled, wide.narrow(dimension, side - 1, 1)], dimension) if side % 2 else pooled
-    return wide.to(slab.dtype, memory_format=torch.channels_last_3d)
-
-
 def _members(x: Tensor) -> list[slice]:
     return [slice(member, member + 1) for member in range(len(x))]
 
 
 def _moments(norm: Norm, x: Tensor) -> Moments | None:
     return moments_of(Held(x)) if needs_moments(norm) else None
-
-
-def _channel_sums(slab: Tensor) -> Tensor:
-    wide = rows(slab).to(widened(slab.dtype)).sum(0)
-    return wide.view(slab.shape[-1], -1).sum(0, dtype=torch.float64)

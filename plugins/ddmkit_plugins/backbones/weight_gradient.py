@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddmkit.arithmetic import multiplies_tiles
-from ddmkit_plugins.backbones.slabs import SMALL
 
 if TYPE_CHECKING:
     from ddmkit_plugins.backbones.slabs import Kernel
 
 _ROWS, _CHANNELS = 32, 16
 """What products in tiles are best made multiples of; of other numbers of rows oneDNN 3.12 reads beyond the last."""
+_SMALL = 20480
+"""Elements of channels, X and Y up to which torch leaves oneDNN for something ten times slower, if they are alone."""
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, stride: int = 1) -> Tensor:
@@ -28,7 +29,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, stride: int = 1) -> Tensor:
     """
     if x.is_cpu and x.dtype == torch.bfloat16 and multiplies_tiles():
         return _by_products(x, gradient, stride)
-    if x.is_cpu and x.dtype == torch.float32 and x[..., 0].numel() <= SMALL:
+    if x.is_cpu and x.dtype == torch.float32 and x[..., 0].numel() <= _SMALL:
         x, gradient = (torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in (x, gradient))
     weight = x.new_empty((gradient.shape[1], x.shape[1], 3, 3, 3))
     transposed, only_weight = False, [False, True, False]

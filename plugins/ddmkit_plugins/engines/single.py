@@ -12,7 +12,6 @@ from ddmkit import DeviceError, Engine
 from ddmkit.sizes import bytes_of
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from ddmkit import Session
@@ -56,8 +55,7 @@ class Single(Engine):
     def open(self, network: nn.Module, training: Training | None = None) -> Session:
         import torch
 
-        from ddmkit.arithmetic import multiplies_bfloat16, multiplies_tiles
-        from ddmkit.thrift import Thrifty
+        from ddmkit.thrift import bfloat16_fault
         from ddmkit_plugins.engines.single_session import SingleSession
 
         chosen = self.device
@@ -70,17 +68,8 @@ class Single(Engine):
                 "Type -o engine.device=cpu, or auto."
             )
             raise DeviceError(msg)
-        if self.precision == "bfloat16":
-            if not multiplies_bfloat16(device.type):
-                return self._widened(network, device, training, f"{chosen} does not calculate in bfloat16")
-            # The lean ways have gradients of their own.
-            if training and device.type == "cpu" and multiplies_tiles() and not isinstance(network, Thrifty):
-                fault = "torch's gradients of bfloat16 convolutions cannot be trusted on this processor (AMX)"
-                return self._widened(network, device, training, fault)
-        return SingleSession(network, self, device, training)
-
-    def _widened(self, network: nn.Module, device: torch.device, training: Training | None, why: str) -> Session:
-        from ddmkit_plugins.engines.single_session import SingleSession
-
-        _log.warning("%s: float32 is used instead.", why)
-        return SingleSession(network, self.model_copy(update={"precision": "float32"}), device, training)
+        settings = self
+        if self.precision == "bfloat16" and (fault := bfloat16_fault(network, device, training=training is not None)):
+            _log.warning("%s: float32 is used instead.", fault)
+            settings = self.model_copy(update={"precision": "float32"})
+        return SingleSession(network, settings, device, training)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from ddmkit import Registry
+from ddmkit import Registry, arithmetic
 from ddmkit.assembly import assemble, read_tree
 from ddmkit.footprint import Footprint, Work
-from ddmkit.run import proposal as proposals
 from ddmkit.run import resources
 from ddmkit.run.proposal import Planner
 from ddmkit.run.resources import Forecaster
@@ -38,7 +37,7 @@ def _simple_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return Footprint(round(numbers * voxels * work.precision.itemsize), voxels)
 
     monkeypatch.setattr(resources, "footprint", counted)
-    monkeypatch.setattr(proposals, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
 
 
 def planner(*options: str, preset: str = "fullres", typed: Iterable[str] = (), **names: str) -> Planner:
@@ -136,7 +135,7 @@ def test_more_memory_never_gives_a_smaller_window_or_another_precision_than_less
 
 
 def test_a_device_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposals, "multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: False)
     plans = planner()
     assert plans.precisions == ("float32",)
     found = plans.propose(3 * GB)
@@ -145,7 +144,7 @@ def test_a_device_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.Monke
 
 
 def test_bfloat16_that_falls_back_is_planned_as_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposals, "multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: False)
     found = proposed(30, "engine.precision=bfloat16")
     assert found.chosen.forecast.precision == "float32"
 
