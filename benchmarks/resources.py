@@ -101,7 +101,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", help=f"of {', '.join(row.name for row in ROWS)}; separated by commas")
     parser.add_argument("--subjects", help=f"of {', '.join(TITLES)}; separated by commas")
     parser.add_argument("--raw", type=Path, default=Path("resources.jsonl"), help="where every measurement is added")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for option, known in (("rows", [row.name for row in ROWS]), ("subjects", list(TITLES))):
+        asked = getattr(arguments, option)
+        if asked is not None and (unknown := set(asked.split(",")) - set(known)):
+            parser.error(f"--{option} {','.join(sorted(unknown))}: there are {', '.join(known)}")
+    return arguments
 
 
 def _measure(arguments: argparse.Namespace, rows: list[Row], subjects: list[str], folder: Path) -> list[dict[str, Any]]:

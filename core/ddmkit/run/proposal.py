@@ -164,8 +164,7 @@ class Planner:
 
     def _precisions(self) -> tuple[str, ...]:
         engine, device = engine_of(self._configuration), self._forecaster.device
-        network = bare_network(self._configuration)
-        lacking = is_there(device) and bfloat16_fault(network, device, training=True) is not None
+        lacking = is_there(device) and bfloat16_fault(bare_network(self._configuration), device, training=True)
         if "engine.precision" in self._typed:
             offered: tuple[str, ...] = (engine.precision,)
         else:

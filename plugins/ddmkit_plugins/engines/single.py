@@ -44,11 +44,11 @@ class Single(Engine):
         default=False, description="Keep the channels of a voxel side by side in memory; often faster with bfloat16."
     )
 
-    @field_validator("memory")
+    @field_validator("memory", mode="before")
     @classmethod
-    def _is_a_size(cls, memory: str | None) -> str | None:
+    def _is_a_size(cls, memory: object) -> object:
         if memory is not None:
-            bytes_of(memory)
+            bytes_of(str(memory))  # a bare number, which is typed soonest, comes as one
         return memory
 
     @override

@@ -477,10 +477,10 @@ def test_a_step_leaves_room_for_the_moments_that_it_makes() -> None:
     assert math.isfinite(roomy.step([Batch(x, torch.ones(1), x)], 1, LOSS, 1).loss)
 
 
-@pytest.mark.parametrize("memory", ["abc", "16", "-1GB", ""])
-def test_a_limit_that_is_no_size_is_refused_with_an_example_of_one(memory: str) -> None:
+@pytest.mark.parametrize("memory", ["abc", "16", 16, "-1GB", ""])
+def test_a_limit_that_is_no_size_is_refused_with_an_example_of_one(memory: object) -> None:
     with pytest.raises(ValidationError, match="is no size such as 16GB or 900MB"):
-        Single(memory=memory)
+        Single.model_validate({"memory": memory})
 
 
 def test_a_device_without_bfloat16_calculates_in_float32_and_says_so(
