@@ -1,4 +1,4 @@
-"""The U-Net's layers with gradients in bounded memory: the gradients of `UNet3d.forward`, to rounding.
+"""The U-Net's layers with gradients in bounded memory: those of the plain way, to rounding.
 
 A layer keeps the volumes that it convolves as they are before normalization and SiLU, both of which are cheap to do
 again, and goes back slab by slab (see `slabs`): nothing else of a volume's size is made but the gradients that are
@@ -30,7 +30,7 @@ from ddmkit_plugins.backbones.slabs import (
     slabs,
     strided,
 )
-from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
+from ddmkit_plugins.backbones.unet3d_network import Layers, ResidualBlock, State, Upsample, average, walk
 from ddmkit_plugins.backbones.way_back import ActivatedBack, ConvolutionBack, ShortcutBack, UpsampledBack
 from ddmkit_plugins.backbones.weight_gradient import input_gradient
 
@@ -43,44 +43,48 @@ if TYPE_CHECKING:
     _Gradients: TypeAlias = tuple[Tensor | None, ...]
 
 
-def answer(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompute: bool) -> Tensor:
-    """Return what `network(x, t)` does, ready for its gradients.
+def go(layers: Layers, state: State, dtype: torch.dtype, *, recompute: bool) -> State:
+    """Return what `layers.go(state, "plain")` does, ready for its gradients.
 
     Args:
-        network: whose weights are used; their gradients have their dtype.
-        x: shape (N, in_channels, X, Y, Z), any dtype and memory layout.
-        t: times from 1 to T, shape (N,).
+        layers: whose weights are used; their gradients have their dtype.
+        state: volumes of shape (N, C, X, Y, Z), any dtype and memory layout.
         dtype: arithmetic of the convolutions.
         recompute: do the first convolution of each residual block again on the way back.
     """
-    with torch.autocast(stood_for(x.device).type, enabled=False):
-        embedding = network.time_embedding(t)
-        h = x.to(dtype=dtype, memory_format=torch.channels_last_3d)
-        skips: list[Tensor] = []
-        for layer in network.encoder:
-            if isinstance(layer, ResidualBlock):
-                h = _residual(layer, h, embedding, recompute=recompute)
-            else:
-                h = _apply(_Convolution, layer, h, *layer.parameters())
-            skips.append(h)
-        for layer in network.middle:
-            h = _residual(layer, h, embedding, recompute=recompute)
-        for layer in network.decoder:
-            if isinstance(layer, Upsample):
-                h = _apply(_Upsampled, layer, skips[-1].shape[2:], h, *layer.convolution.parameters())
-            else:
-                h = _merged(network, h, skips.pop())
-                h = _residual(layer, h, embedding, recompute=recompute)
-        return _apply(_Answered, network, h, *network.normalize.parameters(), *network.answer.parameters())
+    with torch.autocast(stood_for(state[0].device).type, enabled=False):
+        embedding, skips, h = layers.enter(state)
+        skips = [skip.to(dtype=dtype, memory_format=torch.channels_last_3d) for skip in skips]
+        entered_by_skip = bool(skips) and layers.enters_encoder
+        h = skips[-1] if entered_by_skip else h.to(dtype=dtype, memory_format=torch.channels_last_3d)
+        h = walk(layers, _Learning(embedding, layers.merge, recompute=recompute), skips, h)
+        if layers.answer is not None and layers.normalize is not None:
+            last = layers.normalize, layers.answer
+            h = _apply(_Answered, *last, h, *(weight for layer in last for weight in layer.parameters()))
+        return layers.leave(embedding, skips, h)
 
 
-def _residual(block: nn.Module, x: Tensor, embedding: Tensor, *, recompute: bool) -> Tensor:
-    assert isinstance(block, ResidualBlock)  # noqa: S101 - the network has nothing else there
-    return _apply(_Residual, block, recompute, x, block.time(embedding), *_weights(block))
+class _Learning:
+    """Every layer with a way back of its own."""
 
+    def __init__(self, embedding: Tensor, merge: Callable[[Tensor, Tensor], Tensor], *, recompute: bool) -> None:
+        self._embedding, self._merge, self._recompute = embedding, merge, recompute
 
-def _merged(network: UNet3d, h: Tensor, skip: Tensor) -> Tensor:
-    return _apply(_Average, h, skip) if network.merge is average else network.merge(h, skip)
+    def encode(self, layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(layer, ResidualBlock):
+            h = self.residual(layer, h)
+        else:
+            h = _apply(_Convolution, layer, h, *layer.parameters())
+        return h, h
+
+    def residual(self, block: ResidualBlock, h: Tensor) -> Tensor:
+        return _apply(_Residual, block, self._recompute, h, block.time(self._embedding), *_weights(block))
+
+    def upsample(self, layer: Upsample, h: Tensor, skip: Tensor) -> Tensor:
+        return _apply(_Upsampled, layer, skip.shape[2:], h, *layer.convolution.parameters())
+
+    def merge(self, h: Tensor, skip: Tensor) -> Tensor:
+        return _apply(_Average, h, skip) if self._merge is average else self._merge(h, skip)
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: object) -> Tensor:
@@ -232,13 +236,13 @@ class _Answered(torch.autograd.Function):
 
     @staticmethod
     @override
-    def forward(ctx: Any, network: UNet3d, x: Tensor, *weights: Tensor) -> Tensor:
-        out = empty((len(x), len(network.answer.weight), *x.shape[2:]), x.dtype, x.device)
-        ctx.moments = [_moments(network.normalize, x[place]) for place in _members(x)]
+    def forward(ctx: Any, normalize: Norm, answer: nn.Conv3d, x: Tensor, *weights: Tensor) -> Tensor:
+        out = empty((len(x), len(answer.weight), *x.shape[2:]), x.dtype, x.device)
+        ctx.moments = [_moments(normalize, x[place]) for place in _members(x)]
         for place, moments in zip(_members(x), ctx.moments, strict=True):
-            prologue = activation(network.normalize, moments)
-            hold(Convolved(Held(x[place]), kernel_of(network.answer, x.dtype), prologue), out[place])
-        ctx.network = network
+            prologue = activation(normalize, moments)
+            hold(Convolved(Held(x[place]), kernel_of(answer, x.dtype), prologue), out[place])
+        ctx.normalize, ctx.answer = normalize, answer
         _keep(ctx, [x], weights)
         return out
 
@@ -248,18 +252,19 @@ class _Answered(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator makes ctx positional
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        network: UNet3d = ctx.network
-        weights = [*network.normalize.parameters(), *network.answer.parameters()]
+        normalize: Norm = ctx.normalize
+        answer: nn.Conv3d = ctx.answer
+        weights = [*normalize.parameters(), *answer.parameters()]
         (x,) = _kept(ctx, weights)
         to_x, learned = torch.empty_like(x), _Sums()
         for place, moments in zip(_members(x), ctx.moments, strict=True):
-            prologue = activation(network.normalize, moments)
-            back = ActivatedBack(Held(gradient[place]), kernel_of(network.answer, x.dtype), prologue, Held(x[place]))
+            prologue = activation(normalize, moments)
+            back = ActivatedBack(Held(gradient[place]), kernel_of(answer, x.dtype), prologue, Held(x[place]))
             hold(back, to_x[place])
             normalized = prologue.finish()
             hold(Blended(Held(to_x[place]), Held(x[place]), normalized.through), to_x[place])
             learned.add(normalized.weight, normalized.bias, back.weight, back.bias)
-        return None, to_x, *learned.like(weights)
+        return None, None, to_x, *learned.like(weights)
 
 
 class _Upsampled(torch.autograd.Function):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ddmkit.footprint import stood_for
-from ddmkit_plugins.backbones.activation import Moments, activation, needs_moments
+from ddmkit_plugins.backbones.activation import Moments, activation, moments_of
 from ddmkit_plugins.backbones.slabs import (
     Added,
     Averaged,
@@ -29,12 +29,13 @@ from ddmkit_plugins.backbones.slabs import (
     hold,
     kernel_of,
 )
-from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, UNet3d, Upsample, average
+from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, average, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ddmkit_plugins.backbones.slabs import Prologue, Reader, Size
+    from ddmkit_plugins.backbones.unet3d_network import Layers, State, Upsample
 
     Through: TypeAlias = Callable[[Reader], Reader]
     """A layer: from what reads its input to what reads its output."""
@@ -53,66 +54,96 @@ class Volume:
         self.size, self.read, self.into = size, read, into
         self.moments: Moments | None = None
         """Of a held volume, if they were asked for."""
-        self._held = False
+        self._tensor: Tensor | None = None
 
-    def hold(self, *, watched: bool) -> Volume:
+    @classmethod
+    def held(cls, tensor: Tensor) -> Volume:
+        """Return one that is held already."""
+        volume = cls(Held(tensor).size, partial(Held, tensor))
+        volume._tensor = tensor
+        return volume
+
+    def hold(self, *, watched: bool) -> Tensor:
         """Read it into memory, if it is not there, and let go of what it was read from."""
-        if not self._held:
+        if self._tensor is None:
             self.moments = Moments() if watched else None
-            tensor = hold(self.read(), self.into, self.moments.add if self.moments else None)
-            self.read, self.into, self._held = partial(Held, tensor), None, True
-        return self
+            self._tensor = hold(self.read(), self.into, self.moments.add if self.moments else None)
+            self.read, self.into = partial(Held, self._tensor), None
+        elif watched and self.moments is None:
+            self.moments = moments_of(self.read())
+        return self._tensor
 
 
-def evaluate(network: UNet3d, x: Tensor, t: Tensor, dtype: torch.dtype, *, recompute: bool) -> Tensor:
-    """Return what `network(x, t)` does, one member after the other.
+def go(layers: Layers, state: State, dtype: torch.dtype, *, recompute: bool) -> State:
+    """Return what `layers.go(state, "plain")` does, one member after the other.
 
     Args:
-        network: whose weights are used.
-        x: shape (N, in_channels, X, Y, Z), any dtype and memory layout.
-        t: times from 1 to T, shape (N,).
+        layers: whose weights are used.
+        state: with volumes of any dtype and memory layout.
         dtype: arithmetic of the convolutions.
-        recompute: hold no skips of the finest level.
+        recompute: hold no skips of the finest level; they still leave a network that is cut there.
     """
-    with torch.no_grad(), torch.autocast(stood_for(x.device).type, enabled=False):
-        evaluations = [_Evaluation(network, one[None], dtype, recompute=recompute) for one in network.time_embedding(t)]
-        answers = [one.answer(x[member : member + 1]) for member, one in enumerate(evaluations)]
-        return answers[0] if len(answers) == 1 else torch.cat(answers)
+    with torch.no_grad(), torch.autocast(stood_for(state[0].device).type, enabled=False):
+        embedding, skips, h = layers.enter(state)
+        members = []
+        for place in (slice(member, member + 1) for member in range(len(h))):
+            evaluation = _Evaluation(layers, embedding[place], dtype, recompute=recompute)
+            members.append(evaluation.go([skip[place] for skip in skips], h[place]))
+        after, *left = members[0] if len(members) == 1 else map(torch.cat, zip(*members, strict=True))
+        return layers.leave(embedding, left, after)
 
 
 class _Evaluation:
     """One evaluation for one member; `embedding`, shape (1, channels), is that of its time."""
 
-    def __init__(self, network: UNet3d, embedding: Tensor, dtype: torch.dtype, *, recompute: bool) -> None:
-        self._network, self._embedding, self._dtype, self._recompute = network, embedding, dtype, recompute
-        self._global = needs_moments(network.normalize)
+    def __init__(self, layers: Layers, embedding: Tensor, dtype: torch.dtype, *, recompute: bool) -> None:
+        self._layers, self._embedding, self._dtype = layers, embedding, dtype
+        self._global = layers.normalizes_together
+        self._recomputes = recompute and layers.time_embedding is not None
+        # Of the finest level, how the decoder will come by what h is: read from the network's input.
+        self._again: Volume | None = None
 
-    def answer(self, x: Tensor) -> Tensor:
-        network = self._network
-        given = Volume(Held(x).size, lambda: Held(x))
-        # h is what the network goes on with, again how the decoder will come by the same.
-        h = again = given
-        skips: list[Volume] = []
-        for layer in network.encoder:
-            h, through = self._after(layer, h)
-            if self._recompute and h.size == given.size:
-                again = _through(through, again, h.size)
-            else:
-                h = again = h.hold(watched=self._global)
-            skips.append(again)
-        for layer in network.middle:
-            h, _ = self._after(layer, h)
-        for layer in network.decoder:
-            if isinstance(layer, Upsample):
-                h = self._upsampled(layer, h.hold(watched=self._global), skips[-1].size)
-            else:
-                h = self._merged(h, skips.pop())  # and nobody knows the volume before it, which is overwritten
-                h, _ = self._after(layer, h)
+    def go(self, given: list[Tensor], x: Tensor) -> list[Tensor]:
+        """Return h after the layers, then the skips that are left."""
+        layers = self._layers
+        skips = [self._entered(skip) for skip in given]
+        h = skips[-1] if skips and layers.enters_encoder else self._entered(x)
+        self._again = h if self._recomputes else None
+        h = walk(layers, self, skips, h)
+        if layers.answer is None or layers.normalize is None:
+            return [volume.hold(watched=False) for volume in (h, *skips)]
         if self._global:
             h.hold(watched=True)
-        return hold(
-            Convolved(h.read(), kernel_of(network.answer, self._dtype), activation(network.normalize, h.moments))
-        )
+        prologue = activation(layers.normalize, h.moments)
+        return [hold(Convolved(h.read(), kernel_of(layers.answer, self._dtype), prologue))]
+
+    def _entered(self, tensor: Tensor) -> Volume:
+        """Return a volume that came in; that of the network's own input is read as it is."""
+        within = self._layers.time_embedding is None
+        return Volume.held(tensor.to(dtype=self._dtype, memory_format=torch.channels_last_3d) if within else tensor)
+
+    def encode(self, layer: nn.Module, h: Volume) -> tuple[Volume, Volume]:
+        h, through = self._after(layer, h)
+        if self._again is not None and h.size == self._again.size:
+            self._again = _through(through, self._again, h.size)
+            return h, self._again
+        self._again = None
+        h.hold(watched=self._global)
+        return h, h
+
+    def residual(self, block: ResidualBlock, h: Volume) -> Volume:
+        return self._after_block(block, h)[0]
+
+    def upsample(self, layer: Upsample, h: Volume, skip: Volume) -> Volume:
+        kernel, size = kernel_of(layer.convolution, self._dtype), skip.size
+        h.hold(watched=self._global)
+        return Volume(size, lambda: Convolved(Repeated(h.read(), size), kernel))
+
+    def merge(self, h: Volume, skip: Volume) -> Volume:
+        """Merge; nobody knows the volume before it, which is overwritten."""
+        if self._layers.merge is average:
+            return Volume(h.size, lambda: Averaged(h.read(), skip.read()), into=h.into)
+        return Volume(h.size, lambda: Concatenated(h.read(), skip.read()))
 
     def _after(self, layer: nn.Module, h: Volume) -> tuple[Volume, Through]:
         """Return what a layer that keeps or halves the size makes of h, not held yet, and the layer by itself."""
@@ -136,15 +167,6 @@ class _Evaluation:
         between = activation(block.normalize_second, moments)
         after = Volume(h.size, lambda: Added(Convolved(Held(middle), second, between), shortcut(h.read())), into=middle)
         return after, partial(_residual, kernels=(first, second), prologues=(before, between), shortcut=shortcut)
-
-    def _upsampled(self, layer: Upsample, h: Volume, size: Size) -> Volume:
-        kernel = kernel_of(layer.convolution, self._dtype)
-        return Volume(size, lambda: Convolved(Repeated(h.read(), size), kernel))
-
-    def _merged(self, h: Volume, skip: Volume) -> Volume:
-        if self._network.merge is average:
-            return Volume(h.size, lambda: Averaged(h.read(), skip.read()), into=h.into)
-        return Volume(h.size, lambda: Concatenated(h.read(), skip.read()))
 
 
 def _through(layer: Through, volume: Volume, size: Size) -> Volume:

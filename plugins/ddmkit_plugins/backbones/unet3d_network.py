@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,33 +26,37 @@ if TYPE_CHECKING:
 
     MakeBlock: TypeAlias = Callable[[int, int], "ResidualBlock"]
 
+V = TypeVar("V")
+"""A volume: a tensor, or what can be read into one."""
+State: TypeAlias = tuple[Tensor, ...]
+
 
 _SMALL = 50**3
 """Voxels; measured on two CPU cores with AVX-512."""
 
 
-class UNet3d(nn.Module):
-    """A denoising network for volumes of any size.
+class Layers(nn.Module):
+    """Layers of a U-Net that follow one another, from its first or from within, to its last or to within.
 
-    Each layer of `encoder` leaves its answer as a skip; each residual block of `decoder` takes the last one left.
+    What goes from one layer to the next, its state, is a tuple of tensors: at the very beginning (x, t), at the end
+    (answer,), and between (embedding of t, skips that the decoder has not taken yet, h), where h of the encoder is the
+    last of the skips. Each layer of `encoder` leaves its answer as a skip; each residual block of `decoder` takes the
+    last one left.
     """
 
-    def __init__(self, settings: UNet3dSettings, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        normalize = _normalization(settings)
-        block = partial(ResidualBlock, embedding_channels=4 * settings.width, normalize=normalize)
-        encoder = list(_encoder(settings, in_channels, block))
-        skips = [layer.out_channels for layer in encoder]
-        deepest = skips[-1]
-        decoder = list(_decoder(settings, skips, block))
-
-        self.time_embedding = TimeEmbedding(settings.width)
-        self.encoder = nn.ModuleList(encoder)
-        self.middle = nn.ModuleList([block(deepest, deepest), block(deepest, deepest)])
-        self.decoder = nn.ModuleList(decoder)
-        self.normalize = normalize(decoder[-1].out_channels)
-        self.answer = _zeroed(nn.Conv3d(decoder[-1].out_channels, out_channels, 3, padding=1))
-        self.merge = average if settings.skips == "average" else concatenate
+    time_embedding: TimeEmbedding | None
+    encoder: nn.ModuleList
+    middle: nn.ModuleList
+    decoder: nn.ModuleList
+    normalize: Norm | None
+    answer: nn.Conv3d | None
+    merge: Callable[[Tensor, Tensor], Tensor]
+    normalizes_together: bool
+    """Whether a normalization takes its statistics over voxels."""
+    enters_encoder: bool
+    """Whether h is the last skip in the state that comes in."""
+    leaves_encoder: bool
+    """The same of the state that goes out."""
 
     def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
         """Return the ways that `forward` may go, fastest first."""
@@ -70,6 +74,69 @@ class UNet3d(nn.Module):
             if isinstance(module, nn.Conv3d):
                 module.weight.data = module.weight.data.to(precision)
 
+    def enter(self, state: State) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return (embedding, skips, h) of the state that comes in."""
+        if self.time_embedding is not None:
+            x, t = state
+            return self.time_embedding(t), [], x
+        embedding, *skips = state
+        return embedding, skips, skips[-1] if self.enters_encoder else skips.pop()
+
+    def leave(self, embedding: Tensor, skips: list[Tensor], h: Tensor) -> State:
+        """Return the state that goes out; h is the network's answer where this is its end."""
+        if self.answer is not None:
+            return (h,)
+        return (embedding, *skips) if self.leaves_encoder else (embedding, *skips, h)
+
+    def go(self, state: State, way: str) -> State:
+        """Return the state after these layers, by one of the ways."""
+        if way != "plain":
+            return self._lean(state, recompute=way == "recompute")
+        embedding, skips, h = self.enter(state)
+        h = walk(self, _Plain(embedding, self.merge), skips, h)
+        if self.answer is not None and self.normalize is not None:
+            h = self.answer(silu(self.normalize(h)))
+        return self.leave(embedding, skips, h)
+
+    def _lean(self, state: State, *, recompute: bool) -> State:
+        from ddmkit_plugins.backbones import unet3d_gradients, unet3d_lean  # which know this module
+
+        kind = stood_for(state[0].device).type
+        lowered = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if lowered else next(self._convolutions()).weight.dtype
+        lean = unet3d_gradients.go if torch.is_grad_enabled() else unet3d_lean.go
+        return lean(self, state, dtype, recompute=recompute)
+
+    def _convolutions(self) -> Iterator[nn.Conv3d]:
+        return (module for module in self.modules() if isinstance(module, nn.Conv3d))
+
+
+class UNet3d(Layers):
+    """A denoising network for volumes of any size."""
+
+    time_embedding: TimeEmbedding
+    normalize: Norm
+    answer: nn.Conv3d
+
+    def __init__(self, settings: UNet3dSettings, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        normalize = _normalization(settings)
+        block = partial(ResidualBlock, embedding_channels=4 * settings.width, normalize=normalize)
+        encoder = list(_encoder(settings, in_channels, block))
+        skips = [layer.out_channels for layer in encoder]
+        deepest = skips[-1]
+        decoder = list(_decoder(settings, skips, block))
+
+        self.time_embedding = TimeEmbedding(settings.width)
+        self.encoder = nn.ModuleList(encoder)
+        self.middle = nn.ModuleList([block(deepest, deepest), block(deepest, deepest)])
+        self.decoder = nn.ModuleList(decoder)
+        self.normalize = normalize(decoder[-1].out_channels)
+        self.answer = _zeroed(nn.Conv3d(decoder[-1].out_channels, out_channels, 3, padding=1))
+        self.merge = average if settings.skips == "average" else concatenate
+        self.normalizes_together = settings.normalization == "group"
+        self.enters_encoder, self.leaves_encoder = True, False
+
     @override
     def forward(self, x: Tensor, t: Tensor, way: str = "plain") -> Tensor:
         """Return the answer to x_t, of shape (N, out_channels, X, Y, Z).
@@ -77,36 +144,119 @@ class UNet3d(nn.Module):
         Args:
             x: shape (N, in_channels, X, Y, Z); any X, Y, Z >= 1.
             t: times from 1 to T, shape (N,).
-            way: plain, as it stands below and in the weights' dtype; slabs, the same to rounding in less memory; or
-                recompute, in still less, for some more arithmetic.
+            way: plain, as it stands in `walk` and in the weights' dtype; slabs, the same to rounding in less memory;
+                or recompute, in still less, for some more arithmetic.
         """
-        if way != "plain":
-            return self._lean(x, t, recompute=way == "recompute")
-        embedding = self.time_embedding(t)
-        skips: list[Tensor] = []
-        h = x
-        for layer in self.encoder:
-            h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
-            skips.append(h)
-        for layer in self.middle:
-            h = layer(h, embedding)
-        for layer in self.decoder:
-            if isinstance(layer, Upsample):
-                h = layer(h, skips[-1].shape[2:])
-            else:
-                h = self.merge(h, skips.pop())
-                h = layer(h, embedding)
-        h = silu(self.normalize(h))
-        answer: Tensor = self.answer(h)
+        (answer,) = self.go((x, t), way)
         return answer
 
-    def _lean(self, x: Tensor, t: Tensor, *, recompute: bool) -> Tensor:
-        from ddmkit_plugins.backbones import unet3d_gradients, unet3d_lean  # which know this module
+    def depth(self) -> int:
+        """Return how many layers there are, between which the network may be cut."""
+        return len(self.encoder) + len(self.middle) + len(self.decoder) + 1
 
-        kind = stood_for(x.device).type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.answer.weight.dtype
-        lean = unet3d_gradients.answer if torch.is_grad_enabled() else unet3d_lean.evaluate
-        return lean(self, x, t, dtype, recompute=recompute)
+    def part(self, layers: range) -> Part:
+        """Return some of the layers, with their weights under the names that they have here."""
+        return Part(self, layers)
+
+
+class Part(Layers):
+    """Some of a network's layers, which share its weights; layer 0 embeds the time, the last one answers."""
+
+    def __init__(self, network: UNet3d, layers: range) -> None:
+        super().__init__()
+        first, last = layers.start == 0, layers.stop == network.depth()
+        self.time_embedding = network.time_embedding if first else None
+        self.encoder, self.middle, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        before = 0
+        for mine, theirs in (
+            (self.encoder, network.encoder),
+            (self.middle, network.middle),
+            (self.decoder, network.decoder),
+        ):
+            for index, layer in enumerate(theirs):
+                if before + index in layers:
+                    mine.add_module(str(index), layer)
+            before += len(theirs)
+        self.normalize = network.normalize if last else None
+        self.answer = network.answer if last else None
+        self.merge = network.merge
+        self.normalizes_together = network.normalizes_together
+        self.enters_encoder, self.leaves_encoder = (
+            place <= len(network.encoder) for place in (layers.start, layers.stop)
+        )
+
+    @override
+    def forward(self, state: State, way: str = "plain") -> State:
+        """Return the state after these layers."""
+        return self.go(state, way)
+
+
+class Steps(Protocol[V]):
+    """What the layers do on one of the ways, to volumes as that way holds them."""
+
+    def encode(self, layer: nn.Module, h: V) -> tuple[V, V]:
+        """Return what a layer of the encoder makes of h: to go on with, and as the decoder will come by it."""
+        ...
+
+    def residual(self, block: ResidualBlock, h: V) -> V:
+        """Return what a residual block makes of h."""
+        ...
+
+    def upsample(self, layer: Upsample, h: V, skip: V) -> V:
+        """Return h on the grid of the next skip."""
+        ...
+
+    def merge(self, h: V, skip: V) -> V:
+        """Return h with the skip, neither of which is needed any more."""
+        ...
+
+
+def walk(layers: Layers, steps: Steps[V], skips: list[V], h: V) -> V:
+    """Go through the layers, all but the last normalization and convolution, and return h.
+
+    Args:
+        layers: a network or a part of one.
+        steps: how a layer is done.
+        skips: those that came in; those of the encoder are added, those that the decoder takes are taken out.
+        h: what came in.
+    """
+    for layer in layers.encoder:
+        h, skip = steps.encode(layer, h)
+        skips.append(skip)
+        del skip
+    for layer in layers.middle:
+        h = steps.residual(_block(layer), h)
+    for layer in layers.decoder:
+        if isinstance(layer, Upsample):
+            h = steps.upsample(layer, h, skips[-1])
+        else:
+            h = steps.merge(h, skips.pop())
+            h = steps.residual(_block(layer), h)
+    return h
+
+
+def _block(layer: nn.Module) -> ResidualBlock:
+    assert isinstance(layer, ResidualBlock)  # noqa: S101 - there is nothing else
+    return layer
+
+
+class _Plain:
+    """Every layer as torch has it."""
+
+    def __init__(self, embedding: Tensor, merge: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self._embedding, self.merge = embedding, merge
+
+    def encode(self, layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = layer(h, self._embedding) if isinstance(layer, ResidualBlock) else layer(h)
+        return h, h
+
+    def residual(self, block: ResidualBlock, h: Tensor) -> Tensor:
+        after: Tensor = block(h, self._embedding)
+        return after
+
+    def upsample(self, layer: Upsample, h: Tensor, skip: Tensor) -> Tensor:
+        upsampled: Tensor = layer(h, skip.shape[2:])
+        return upsampled
 
 
 class TimeEmbedding(nn.Module):
