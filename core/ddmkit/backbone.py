@@ -37,6 +37,8 @@ class Backbone(Component):
     """A denoising network, before its weights exist."""
 
     kind: ClassVar[str] = "backbone"
+    divisible: ClassVar[bool] = False
+    """Whether the network can be cut into stages, each on a device of its own, see `ddmkit.stages`."""
 
     @abstractmethod
     def build(self, in_channels: int, out_channels: int) -> nn.Module:

@@ -10,7 +10,7 @@ import copy
 import weakref
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,15 @@ class Work(NamedTuple):
     """One of the network's ways; None for its plain forward."""
 
 
+@runtime_checkable
+class Foretelling(Protocol):
+    """A network whose evaluation is not counted from outside."""
+
+    def footprint(self, work: Work, device: torch.device) -> Footprint:
+        """Return what an evaluation will take."""
+        ...
+
+
 def footprint(network: nn.Module, work: Work, device: torch.device) -> Footprint:
     """Count what one evaluation will take on a device, which need not be there.
 
@@ -55,21 +64,44 @@ def footprint(network: nn.Module, work: Work, device: torch.device) -> Footprint
         work: to be counted. The inputs (float32) and the weights are not, the output and the gradients are.
         device: where it will run.
     """
-    lowered = work.precision != torch.float32
-    copied = without_memory(network).train(work.training)
-    inputs, times = torch.empty(work.shape, device="meta"), torch.ones(work.shape[0], device="meta")
+    if isinstance(network, Foretelling):
+        return network.footprint(work, device)
+    copied = countable(network, work)
+    inputs, times = given_to(work)
     options: dict[str, Any] = {} if work.way is None else {"way": work.way}
-    if lowered and work.way in {None, "plain"}:  # autocast knows nothing of this device
-        copied, inputs = copied.to(work.precision), inputs.to(work.precision)
 
     def run() -> None:
-        with _autocast(device.type, work.precision, enabled=lowered):
+        with calculating(work, device):
             output = copied(inputs, times, **options)
         if work.training:
             output.float().square().mean().backward()
 
-    with torch.set_grad_enabled(work.training):
-        return count(run, device, [inputs, times, *copied.parameters(), *copied.buffers()])
+    return count(run, device, [inputs, times, *copied.parameters(), *copied.buffers()])
+
+
+def countable(network: nn.Module, work: Work) -> nn.Module:
+    """Return a copy of a network that can be counted at some work."""
+    copied = without_memory(network).train(work.training)
+    return copied.to(work.precision) if _lowered_by_hand(work) else copied
+
+
+def given_to(work: Work) -> tuple[Tensor, Tensor]:
+    """Return inputs and times without memory."""
+    inputs, times = torch.empty(work.shape, device="meta"), torch.ones(work.shape[0], device="meta")
+    return inputs.to(work.precision) if _lowered_by_hand(work) else inputs, times
+
+
+@contextmanager
+def calculating(work: Work, device: torch.device) -> Generator[None]:
+    """Take gradients if the work does, in its precision."""
+    lowered = work.precision != torch.float32
+    with torch.set_grad_enabled(work.training), _autocast(device.type, work.precision, enabled=lowered):
+        yield
+
+
+def _lowered_by_hand(work: Work) -> bool:
+    """Tell whether torch would lower weights and inputs by itself, but for autocast, which knows no "meta"."""
+    return work.precision != torch.float32 and work.way in {None, "plain"}
 
 
 def count(run: Callable[[], object], device: torch.device, given: Iterable[Tensor] = ()) -> Footprint:

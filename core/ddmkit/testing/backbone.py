@@ -8,6 +8,7 @@ import torch
 
 from ddmkit.footprint import Work
 from ddmkit.randomness import normal
+from ddmkit.stages import Divisible, Entrance, leave
 from ddmkit.testing.promises import require
 from ddmkit.thrift import Thrifty, ways_of
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 
 _SIZES = (1, 2, 3), (7, 5, 6)
+_IN, _OUT = 3, 2
+_CUTS = 8
+"""About as many places of a network are tried."""
 _TIMES = torch.tensor([1.0, 700.5])
 
 
 def check_backbone(backbone: Backbone) -> None:
     """Check shapes at awkward sizes, finite answers, gradients everywhere and weights that a seed decides.
 
-    Of a network with several ways (`ddmkit.thrift`), check that all of them are the function of its plain forward.
+    Of a network with several ways (`ddmkit.thrift`), check that all of them are the function of its plain forward; of
+    one that can be cut (`ddmkit.stages`), that its parts are.
 
     Raises:
         AssertionError: it breaks a promise.
@@ -54,6 +59,10 @@ def check_backbone(backbone: Backbone) -> None:
     if isinstance(network, Thrifty):
         for size in _SIZES:
             _check_ways(title, network.eval(), normal((2, 3, *size), 0, "x").requires_grad_())
+    said = f"{title} says that its network can{'' if backbone.divisible else 'not'} be cut (divisible)"
+    require(isinstance(network, Divisible) == backbone.divisible, f"{said}, and builds another.")
+    if isinstance(network, Divisible):
+        _check_parts(title, network)
 
 
 def _check_ways(title: str, network: nn.Module, x: Tensor) -> None:
@@ -89,10 +98,54 @@ def _learned(network: nn.Module, x: Tensor, *way: str) -> tuple[Tensor, dict[str
     return answer.detach(), dict(zip(sources, gradients, strict=True))
 
 
+def _check_parts(title: str, network: nn.Module) -> None:
+    """Check that the network's layers have its weights, and that it answers and learns alike wherever it is cut."""
+    assert isinstance(network, Divisible)  # noqa: S101 - as the caller found
+    layers = [network.part(range(layer, layer + 1)) for layer in range(network.depth())]
+    names = [name for layer in layers for name in layer.state_dict()]
+    require(
+        sorted(names) == sorted(network.state_dict()), f"{title}'s layers do not share out its weights by its names."
+    )
+    channels = network.in_channels
+    require(channels == _IN, f"{title} has in_channels={channels}, and was built for {_IN}.")
+    x = normal((2, 3, *_SIZES[-1]), 0, "x")
+    ways: list[tuple[str, ...]] = [()]
+    if isinstance(network, Thrifty):
+        ways += [(way,) for way in network.ways(Work(tuple(x.shape), torch.float32, training=True), x.device)]
+    for way in ways:
+        plain, slopes = _learned(network, x.requires_grad_(), *way)
+        steepest = max(float(slope.abs().max()) for slope in slopes.values())
+        depth = network.depth()
+        for place in range(1, depth, max(1, depth // _CUTS)) if not way else range(depth // 2, depth // 2 + 1):
+            said = f"{title}, cut before layer {place}{''.join(f' and gone through by {name!r}' for name in way)},"
+            answer, found = _learned_in_two(network, place, x, *way)
+            require(torch.allclose(answer, plain, rtol=1e-4, atol=1e-4), f"{said} answers otherwise than in one.")
+            for name, slope in found.items():
+                close = torch.allclose(slope, slopes[name], rtol=0, atol=1e-3 * steepest)
+                require(close, f"{said} has another gradient in {name} than in one.")
+
+
+def _learned_in_two(network: nn.Module, place: int, x: Tensor, *way: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what `_learned` does of a network that is cut, but for the gradient in the inputs."""
+    assert isinstance(network, Divisible)  # noqa: S101 - as the caller found
+    first, second = (network.part(layers) for layers in (range(place), range(place, network.depth())))
+    network.zero_grad()
+    entrance = Entrance()
+    between = first((x.detach(), _TIMES), *way)
+    (answer,) = second(entrance(tuple(tensor.detach().clone() for tensor in between)), *way)
+    (answer * normal(tuple(answer.shape), 0, "noise")).sum().backward()
+    gradients = {index: entrance.gradients.get(index, torch.zeros_like(tensor)) for index, tensor in enumerate(between)}
+    leave(between, gradients.pop).backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+    learned = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    found = {name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in learned.items()}
+    network.zero_grad()
+    return answer.detach(), found
+
+
 def _seeded_network(backbone: Backbone) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return backbone.build(3, 2)
+        return backbone.build(_IN, _OUT)
 
 
 def _wake(network: nn.Module) -> None:

@@ -133,6 +133,7 @@ class UNet3d(Layers):
         self.decoder = nn.ModuleList(decoder)
         self.normalize = normalize(decoder[-1].out_channels)
         self.answer = _zeroed(nn.Conv3d(decoder[-1].out_channels, out_channels, 3, padding=1))
+        self.in_channels = in_channels
         self.merge = average if settings.skips == "average" else concatenate
         self.normalizes_together = settings.normalization == "group"
         self.enters_encoder, self.leaves_encoder = True, False

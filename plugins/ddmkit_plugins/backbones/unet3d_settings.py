@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class UNet3dSettings(Backbone):
     """The improved-DDPM U-Net in 3D without attention; a subclass says how skip connections are merged."""
 
+    divisible: ClassVar[bool] = True
     skips: ClassVar[Literal["average", "concatenate"]]
     """How the decoder takes in what the encoder left."""
 
