@@ -55,12 +55,26 @@ class Engine(Component):
         default=None, ge=1, description="Examples in memory at once; gradients add up to the batch. null: the batch."
     )
 
+    def serve(self) -> bool:
+        """Take part in the work of another process if this one was started for that, until that one has done.
+
+        Whoever starts several processes alike (torchrun, SLURM) has each run the same command. It asks here first, and
+        has nothing to do itself where the answer is True.
+        """
+        return False
+
     @abstractmethod
-    def open(self, network: nn.Module, training: Training | None = None) -> Session:
+    def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:
         """Take the network to its device and return a session; with `training`, one that can step.
+
+        Args:
+            network: fresh or to be loaded; it belongs to the session from now on.
+            training: how to learn.
+            logs: folder for what other processes say, if there are any.
 
         Raises:
             DeviceError: the device asked for is not there.
+            ConfigurationError: the network or the training does not go with this engine.
         """
 
 

@@ -65,3 +65,7 @@ class DeviceError(DdmkitError):
 
 class OutOfMemoryError(DeviceError):
     """The memory of a device does not suffice."""
+
+
+class LostProcessError(DdmkitError):
+    """One of several processes that work together failed or is gone."""

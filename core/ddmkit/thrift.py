@@ -67,10 +67,14 @@ class Thrift:
         device: where it runs.
         precision: arithmetic.
         limit: bytes that the process may use of the device's memory (of the machine's, for a CPU); None: what is free.
+        sharing: processes that share what is free.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, precision: torch.dtype, limit: int | None) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device, precision: torch.dtype, limit: int | None, sharing: int = 1
+    ) -> None:
         self._network, self._device, self._precision, self._limit = network, device, precision, limit
+        self._sharing = sharing
         self._chosen: dict[tuple[tuple[int, ...], bool], str | None] = {}
 
     def way(self, shape: tuple[int, ...], *, training: bool, more: int = 0) -> str | None:
@@ -122,7 +126,10 @@ class Thrift:
         return known[1] == asked[1] and all(side >= other for side, other in zip(known[0], asked[0], strict=True))
 
     def _room(self) -> int | None:
-        return free(self._device) if self._limit is None else self._limit - used(self._device)
+        if self._limit is not None:
+            return self._limit - used(self._device)
+        unused = free(self._device)
+        return None if unused is None else unused // self._sharing
 
     def _refuse(self, leanest: Way, more: int) -> None:
         taken = used(self._device) + more

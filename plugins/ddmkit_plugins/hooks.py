@@ -16,6 +16,7 @@ from ddmkit_plugins.datasets.patchddm import PatchddmFolders
 from ddmkit_plugins.datasets.phantom import Phantom
 from ddmkit_plugins.encodings.coords import Coords
 from ddmkit_plugins.encodings.none import NoEncoding
+from ddmkit_plugins.engines.deepspeed import DeepSpeed
 from ddmkit_plugins.engines.single import Single
 from ddmkit_plugins.patches.center import Center
 from ddmkit_plugins.patches.full import Full
@@ -54,6 +55,7 @@ def ddmkit_components() -> list[type[Component]]:
         Brats,
         SegmentationTask,
         Single,
+        DeepSpeed,
     ]
 
 

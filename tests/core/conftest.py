@@ -231,7 +231,7 @@ class Still(Engine):
     name: ClassVar[str] = "still"
 
     @override
-    def open(self, network: nn.Module, training: Training | None = None) -> Session:
+    def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:
         raise NotImplementedError
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 _ENVIRONMENT, _SPLIT, _LEFT_OUT = "environment.json", "split.json", "left-out.json"
-_BEGINNINGS = (_ENVIRONMENT, _SPLIT, _LEFT_OUT)
+_LOGS = "logs"
+_BEGINNINGS = (_ENVIRONMENT, _SPLIT, _LEFT_OUT, _LOGS)
 """What a run writes before its configuration makes it one."""
 _HALF_WRITTEN = ".[0-9]*-*"
 """What a killed process leaves of a file or folder that was to appear whole, see `ddmkit.files`."""
@@ -57,6 +58,7 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.pictures = path / "pictures"
+        self.logs = path / _LOGS
 
     def refuse_if_used(self) -> None:
         """Make sure that a new run may begin here; what a start cut short left behind is no run.

@@ -66,7 +66,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     """
     require_room(configuration, plan.shapes)
     state = State(0, None)
-    session = open_session(configuration)
+    session = open_session(configuration, logs=folder.logs)
     if resume and folder.has_checkpoint("last"):
         state = read_state(folder.find_checkpoint("last"))
         session.load(folder.checkpoint(state.step))
@@ -203,7 +203,7 @@ class _Trainer:
         """Go back to the best checkpoint, score the test cases if asked, and picture a case."""
         best = self.state.best
         assert best is not None  # noqa: S101 - the last step is always validated
-        self._session = open_session(self._configuration, self._folder.checkpoint(best.step))
+        self._session = open_session(self._configuration, self._folder.checkpoint(best.step), self._folder.logs)
         test = self._cases["test"] if self._configuration.validation.test else []
         final = self._test(test, best.step) if test else self._written_down(best.step)
         progress = self._stoppable("samples for the picture")
@@ -264,8 +264,13 @@ def open_cases(
     return Opened(splits, {**plan.left_out, **opened.wrong})
 
 
-def open_session(configuration: Configuration, checkpoint: Path | None = None) -> Session:
+def open_session(configuration: Configuration, checkpoint: Path | None = None, logs: Path | None = None) -> Session:
     """Build the network and take it to its engine: to be trained, or from a checkpoint to predict.
+
+    Args:
+        configuration: of the run.
+        checkpoint: a folder of one; None to train.
+        logs: folder for what other processes say, if the engine has any.
 
     Raises:
         CheckpointError: the checkpoint belongs to another network.
@@ -273,7 +278,7 @@ def open_session(configuration: Configuration, checkpoint: Path | None = None) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(configuration.seed, "weights"))
         network = configuration.backbone.build(configuration.in_channels, configuration.out_channels)
-    session = configuration.engine.open(network, configuration.training if checkpoint is None else None)
+    session = configuration.engine.open(network, configuration.training if checkpoint is None else None, logs)
     if checkpoint is not None:
         session.load(checkpoint)
     return session

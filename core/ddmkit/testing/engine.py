@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from ddmkit.engine import Batch, Engine, Loss, Session, StepResult
 
-_TRAINING = Training(steps=12, learning_rate=0.2, warmup=2, decay="cosine", weight_decay=0.1, gradient_clip=1.0)
+_TRAINING = Training(
+    steps=12, batch_size=EXAMPLES, learning_rate=0.2, warmup=2, decay="cosine", weight_decay=0.1, gradient_clip=1.0
+)
 _AVERAGED = _TRAINING.model_copy(update={"ema": 0.9})
 
 

@@ -24,7 +24,7 @@ EXAMPLES = 4
 
 
 class Probe(nn.Module):
-    """Linear in the input and in time, with one weight that is not learned.
+    """Linear in the input and in time, with one weight that is not learned; two layers, between which it can be cut.
 
     Args:
         in_channels: channels of the input; the problem has 2.
@@ -33,6 +33,7 @@ class Probe(nn.Module):
 
     def __init__(self, in_channels: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.mix = nn.Conv3d(in_channels, 1, 1)
         self.drift = nn.Parameter(torch.zeros(1))
         self.timesteps = nn.Parameter(torch.full((1,), 1000.0), requires_grad=False)
@@ -40,8 +41,35 @@ class Probe(nn.Module):
 
     @override
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        output: Tensor = self.dropout(self.mix(x))
-        return output + self.drift * (t / self.timesteps).reshape(-1, 1, 1, 1, 1)
+        answer: Tensor = self.part(range(self.depth()))((x, t))[0]
+        return answer
+
+    def depth(self) -> int:
+        """Return how many layers there are."""
+        return 2
+
+    def part(self, layers: range) -> nn.Module:
+        """Return some of the layers; between both, the state is what the first one answers, and the time."""
+        return _Part(self, layers)
+
+
+class _Part(nn.Module):
+    def __init__(self, whole: Probe, layers: range) -> None:
+        super().__init__()
+        mixes, drifts = 0 in layers, 1 in layers
+        self.mix = whole.mix if mixes else None
+        self.dropout = whole.dropout if mixes else None
+        self.drift = whole.drift if drifts else None
+        self.timesteps = whole.timesteps if drifts else None
+
+    @override
+    def forward(self, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        h, t = state
+        if self.mix is not None and self.dropout is not None:
+            h = self.dropout(self.mix(h))
+        if self.drift is None or self.timesteps is None:
+            return h, t
+        return (h + self.drift * (t / self.timesteps).reshape(-1, 1, 1, 1, 1),)
 
 
 def probe(seed: int = 0, in_channels: int = 2, dropout: float = 0.0) -> Probe:

@@ -114,10 +114,6 @@ class Layers(nn.Module):
 class UNet3d(Layers):
     """A denoising network for volumes of any size."""
 
-    time_embedding: TimeEmbedding
-    normalize: Norm
-    answer: nn.Conv3d
-
     def __init__(self, settings: UNet3dSettings, in_channels: int, out_channels: int) -> None:
         super().__init__()
         normalize = _normalization(settings)
@@ -207,7 +203,7 @@ class Steps(Protocol[V]):
         """Return h on the grid of the next skip."""
         ...
 
-    def merge(self, h: V, skip: V) -> V:
+    def merge(self, h: V, skip: V, /) -> V:
         """Return h with the skip, neither of which is needed any more."""
         ...
 

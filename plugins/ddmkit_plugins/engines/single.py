@@ -2,74 +2,32 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, field_validator
 from typing_extensions import override
 
-from ddmkit import DeviceError, Engine
-from ddmkit.sizes import bytes_of
+from ddmkit_plugins.engines.device import DeviceSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from ddmkit import Session
     from ddmkit.configuration import Training
 
-_log = logging.getLogger(__name__)
 
-
-class Single(Engine):
+class Single(DeviceSettings):
     """Everything on one device."""
 
     name: ClassVar[str] = "single"
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="Where the network lives: cpu, cuda, cuda:N, or auto for a GPU if there is one.",
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32",
-        description="Arithmetic of the network. What learns stays float32 either way, as do optimizer and sampler; a "
-        "network that is only evaluated keeps the weights of its convolutions in it. On a GPU, float32 convolutions "
-        "are torch's own: in TF32 where the device has it.",
-    )
-    memory: str | None = Field(
-        default=None,
-        description="How much memory the process may use of the device's (of the machine's, for a CPU), such as 16GB. "
-        "A network that knows leaner ways goes the fastest that keeps to it. null: what is free.",
-    )
-    channels_last: bool = Field(
-        default=False, description="Keep the channels of a voxel side by side in memory; often faster with bfloat16."
-    )
-
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _is_a_size(cls, memory: object) -> object:
-        if memory is not None:
-            bytes_of(str(memory))  # a bare number, which is typed soonest, comes as one
-        return memory
 
     @override
-    def open(self, network: nn.Module, training: Training | None = None) -> Session:
+    def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:
         import torch
 
-        from ddmkit.thrift import bfloat16_fault
         from ddmkit_plugins.engines.single_session import SingleSession
 
-        chosen = self.device
-        if chosen == "auto":
-            chosen = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(chosen)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            msg = (
-                f"The device {chosen} is not there: this machine shows {torch.cuda.device_count()} CUDA devices. "
-                "Type -o engine.device=cpu, or auto."
-            )
-            raise DeviceError(msg)
-        settings = self
-        if self.precision == "bfloat16" and (fault := bfloat16_fault(network, device, training=training is not None)):
-            _log.warning("%s: float32 is used instead.", fault)
-            settings = self.model_copy(update={"precision": "float32"})
+        device = torch.device(self.chosen())
+        settings = self.in_precision(network, device, training=training is not None)
         return SingleSession(network, settings, device, training)

@@ -8,15 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from typing_extensions import override
 
-from ddmkit import CheckpointError, DivergedError, Session, StepResult, StorageError
+from ddmkit import DivergedError, Session, StepResult
 from ddmkit.memory import memory_guard, peak
 from ddmkit.rate import learning_rate
 from ddmkit.sizes import bytes_of
 from ddmkit.thrift import Lowerable, Thrift
+from ddmkit_plugins.engines import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ddmkit.engine import Loss
     from ddmkit_plugins.engines.single import Single
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _SMALLER_NETWORK = "type -o backbone.width=… with a smaller one, or choose another engine.device"
 
 
@@ -81,7 +79,7 @@ class SingleSession(Session):
         clip = self._training.gradient_clip
         norm = float(torch.nn.utils.clip_grad_norm_(self._network.parameters(), math.inf if clip is None else clip))
         if not math.isfinite(norm):
-            raise DivergedError(_diverged("gradient's norm", norm, number))
+            raise DivergedError(checkpoint.diverged("gradient's norm", norm, number))
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._training, number)
         self._optimizer.step()
@@ -102,25 +100,25 @@ class SingleSession(Session):
     @override
     def save(self, folder: Path) -> None:
         answering = self._averaged or self._network
-        _save(answering.state_dict(), folder / "model.safetensors")
+        checkpoint.save(answering.state_dict(), folder / "model.safetensors")
         if self._optimizer is not None:
-            _save(self._training_state(self._optimizer), folder / "training.safetensors")
+            checkpoint.save(self._training_state(self._optimizer), folder / "training.safetensors")
 
     @override
     def load(self, folder: Path) -> None:
         answering = self._averaged or self._network
-        answers = _read(folder / "model.safetensors", self.device)
+        answers = checkpoint.read(folder / "model.safetensors", self.device)
         _load_into(answering, answers, folder)
         if self._optimizer is None:
             return
-        state = _read(folder / "training.safetensors", self.device)
-        _load_into(self._network, _part(state, "weights") or answers, folder)  # without an average, they are the same
-        for name, parameter in self._learned():
-            try:  # laid out in memory as the parameter is, as AdamW made them
-                moments = {moment: torch.empty_like(parameter).copy_(state[f"{moment}.{name}"]) for moment in _MOMENTS}
-            except KeyError as error:
-                msg = f"{folder} lacks AdamW's moments of {name}; it was saved by another engine or is incomplete."
-                raise CheckpointError(msg) from error
+        state = checkpoint.read(folder / "training.safetensors", self.device)
+        _load_into(self._network, checkpoint.part(state, "weights") or answers, folder)  # without an average, the same
+        learned = self._learned()
+        saved = checkpoint.moments(state, [name for name, _ in learned], folder)
+        for name, parameter in learned:  # laid out in memory as the parameter is, as AdamW made them
+            moments = {
+                moment: torch.empty_like(parameter).copy_(saved[f"{moment}.{name}"]) for moment in checkpoint.MOMENTS
+            }
             self._optimizer.state[parameter] = {"step": state["step"].cpu().clone(), **moments}
 
     @override
@@ -141,7 +139,7 @@ class SingleSession(Session):
             share = loss(output, target) * (len(inputs) / count)
             value = float(share.detach())
             if not math.isfinite(value):
-                raise DivergedError(_diverged("loss", value, number))
+                raise DivergedError(checkpoint.diverged("loss", value, number))
             share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value
 
@@ -156,7 +154,7 @@ class SingleSession(Session):
         """Return the bytes of what AdamW makes in its first step."""
         if self._optimizer is None or self._optimizer.state:
             return 0
-        return sum(len(_MOMENTS) * parameter.nbytes for _, parameter in self._learned())
+        return sum(len(checkpoint.MOMENTS) * parameter.nbytes for _, parameter in self._learned())
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(
@@ -182,56 +180,14 @@ class SingleSession(Session):
         """Return what resuming needs beside the answering weights, by parameter name."""
         state: dict[str, Tensor] = {}
         for name, parameter in self._learned():
-            known = optimizer.state[parameter] or _unstepped(parameter)
-            state |= {f"{moment}.{name}": known[moment] for moment in _MOMENTS}
+            known = optimizer.state[parameter] or checkpoint.unstepped(parameter)
+            state |= {f"{moment}.{name}": known[moment] for moment in checkpoint.MOMENTS}
             state["step"] = known["step"]
         if self._averaged is not None:
             state |= {f"weights.{name}": tensor for name, tensor in self._network.state_dict().items()}
         return state
 
 
-def _unstepped(parameter: nn.Parameter) -> dict[str, Tensor]:
-    """Return what AdamW begins with; it keeps nothing before its first step."""
-    return {"step": torch.zeros(()), **{moment: torch.zeros_like(parameter) for moment in _MOMENTS}}
-
-
-def _diverged(what: str, value: float, number: int) -> str:
-    return f"The {what} is {value} at step {number}: lower training.learning_rate or set training.gradient_clip."
-
-
-def _save(state: dict[str, Tensor], path: Path) -> None:
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    except (OSError, SafetensorError) as error:
-        msg = f"Cannot write {path}: {error}. Free some space; the checkpoint before this one is whole."
-        raise StorageError(msg) from error
-
-
-def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
-    try:
-        return load_file(path, device=str(device))
-    except (OSError, SafetensorError) as error:
-        msg = f"Cannot read the checkpoint file {path}: {error}."
-        raise CheckpointError(msg) from error
-
-
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
-
-
 def _load_into(network: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
-    expected = network.state_dict()
-    for name in sorted(expected.keys() | state.keys()):
-        ours, theirs = expected.get(name), state.get(name)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            msg = (
-                f"The checkpoint {folder} belongs to another configuration: its {name} is {_shape(theirs)}, "
-                f"the configured network's is {_shape(ours)}. Use the config.yaml of the run it came from."
-            )
-            raise CheckpointError(msg)
+    checkpoint.refuse_other(network.state_dict(), state, folder)
     network.load_state_dict(state)
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"

@@ -14,6 +14,9 @@ from ddmkit_plugins.backbones.unet3d_network import UNet3d, Upsample
 
 def by_hand(network: UNet3d, x: Tensor, t: Tensor) -> Tensor:
     """The network of two levels with one residual block each, written out; for even sides."""
+    assert network.time_embedding is not None
+    assert network.normalize is not None
+    assert network.answer is not None
     embedding = network.time_embedding(t)
     stem, block, down, deep_block = network.encoder
     up_0, up_1, double, up_2, up_3 = network.decoder

@@ -1,0 +1,185 @@
+"""Several devices, on one machine or on many, by DeepSpeed (Rasley et al. 2020)."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
+
+from ddmkit import Backbone, ConfigurationError, Registry
+from ddmkit_plugins.engines.device import DeviceSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ddmkit import Session
+    from ddmkit.configuration import Training
+
+
+class DeepSpeed(DeviceSettings):
+    """Several devices: each with the whole network and its own examples, each with a stage of the network, or both."""
+
+    name: ClassVar[str] = "deepspeed"
+    devices: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many, with a process each. null: all GPUs of this machine, on a CPU two processes; under a "
+        "launcher, as many as it started.",
+    )
+    stages: int = Field(
+        default=1,
+        ge=1,
+        description="Cut the network into as many, each on its own device, for volumes too large for one. The devices "
+        "are a multiple of it: each row of stages works on examples of its own.",
+    )
+    cuts: tuple[int, ...] | None = Field(
+        default=None,
+        description="The layers that the stages but the first begin with. null: where the largest stage takes least.",
+    )
+    zero: Literal[0, 1, 2, 3] = Field(
+        default=0,
+        description="Stage of ZeRO, which shares out among rows: 1 AdamW's moments, 2 gradients too, 3 weights too. "
+        "With several stages 0 or 1.",
+    )
+    offload: bool = Field(
+        default=False, description="Keep AdamW's moments in the host's memory and step there; needs zero=1, 2 or 3."
+    )
+    checkpointing: bool = Field(
+        default=False,
+        description="Keep nothing of a layer but what it is given, and do it again on the way back.",
+    )
+    config: Path | None = Field(
+        default=None, description="DeepSpeed's own configuration file (JSON), for what is not set by ddmkit."
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="Of this machine, where processes meet; 0 for one that is free."
+    )
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="Examples on a device at once; gradients add up to the batch. null: the row's share of the batch, "
+        "or one by one through several stages.",
+    )
+
+    @field_validator("cuts", mode="before")
+    @classmethod
+    def _is_listed(cls, cuts: object) -> object:
+        return (cuts,) if isinstance(cuts, int) else cuts
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.devices is not None and self.devices % self.stages:
+            msg = f"devices={self.devices} is no multiple of stages={self.stages}"
+            raise ValueError(msg)
+        if self.zero > 1 and self.stages > 1:
+            msg = f"zero={self.zero} does not go with stages={self.stages}, with which zero may be 0 or 1"
+            raise ValueError(msg)
+        if self.offload and not self.zero:
+            msg = "offload needs zero=1, 2 or 3, with which DeepSpeed steps by itself"
+            raise ValueError(msg)
+        if self.cuts is not None:
+            self._check_cuts(self.cuts)
+        return self
+
+    def _check_cuts(self, cuts: tuple[int, ...]) -> None:
+        if len(cuts) != self.stages - 1 or list(cuts) != sorted(set(cuts)) or min(cuts, default=1) < 1:
+            said = ",".join(map(str, cuts))
+            msg = f"cuts={said} should be {self.stages - 1} rising layers from 1 on, since stages={self.stages}"
+            raise ValueError(msg)
+
+    @override
+    def serve(self) -> bool:
+        from ddmkit_plugins.engines.distributed.gathering import served
+
+        return served(self)
+
+    @override
+    def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:
+        self.require_deepspeed()
+        import torch
+
+        from ddmkit_plugins.engines.distributed.configuring import configuration
+        from ddmkit_plugins.engines.distributed.gathering import gathered, size_of
+        from ddmkit_plugins.engines.distributed.session import DistributedSession
+        from ddmkit_plugins.engines.distributed.share import Opening
+
+        rows = size_of(self) // self.stages
+        if training is not None:
+            _refuse_uneven(training, rows)
+            configuration(self, training, rows)  # whose file may contradict the run
+        settings = self.in_precision(network, torch.device(self.chosen()), training=training is not None)
+        layers = settings.layers(network, training, rows)
+        return DistributedSession(gathered(self, logs), Opening(network, settings, training, layers, logs))
+
+    @property
+    def at_once(self) -> int | None:
+        """Examples on a device at once; None for a row's share of the batch."""
+        return self.micro_batch or (1 if self.stages > 1 else None)
+
+    @staticmethod
+    def require_deepspeed() -> None:
+        """Make sure that DeepSpeed is there.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        if find_spec("deepspeed") is None:
+            msg = (
+                "The engine 'deepspeed' needs DeepSpeed, which is not installed: type pip install 'ddmkit[deepspeed]', "
+                "or choose --engine single."
+            )
+            raise ConfigurationError(msg)
+
+    def layers(self, network: nn.Module, training: Training | None, rows: int) -> tuple[range, ...]:
+        """Return the layers of each stage.
+
+        Raises:
+            ConfigurationError: the network cannot be cut, or not into so many.
+        """
+        import torch
+
+        from ddmkit.stages import Divisible, cut, layers_of
+        from ddmkit_plugins.engines.distributed.share import held_by, parts_of
+
+        if self.stages == 1 and not self.checkpointing:
+            return (range(0),)
+        if not isinstance(network, Divisible):
+            raise ConfigurationError(_indivisible("checkpointing" if self.stages == 1 else "stages"))
+        depth = network.depth()
+        if max(self.stages, 1 + max(self.cuts or (0,))) > depth:
+            msg = (
+                f"The network has {depth} layers: engine.stages={self.stages}"
+                f"{'' if self.cuts is None else ' and engine.cuts=' + ','.join(map(str, self.cuts))} asks for more."
+            )
+            raise ConfigurationError(msg)
+        parts = 1 if training is None else parts_of(self, training, rows)
+        precision: torch.dtype = getattr(torch, self.precision)
+        device = torch.device(self.chosen())
+        cuts = self.cuts or cut(
+            network, self.stages, lambda stage: held_by(stage, self.stages, parts), precision, device
+        )
+        return tuple(layers_of(cuts, depth))
+
+
+def _refuse_uneven(training: Training, rows: int) -> None:
+    size = training.batch_size
+    if size % rows:
+        fitting = f"{max(1, size // rows) * rows} or {(size // rows + 1) * rows}" if size > rows else str(rows)
+        msg = (
+            f"training.batch_size={size} cannot be shared out among {rows} rows of devices alike: type "
+            f"-o training.batch_size={fitting}, or other engine.devices."
+        )
+        raise ConfigurationError(msg)
+
+
+def _indivisible(setting: str) -> str:
+    registry = Registry()
+    can = [name for name in registry.names(Backbone) if registry.get(Backbone, name).divisible]
+    return (
+        f"engine.{setting} needs a network that can be cut, which this backbone's is not. Backbones that can: "
+        f"{', '.join(can) or 'none'}. Choose one by --backbone, or leave engine.{setting} out."
+    )

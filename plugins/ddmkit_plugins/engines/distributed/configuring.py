@@ -1,0 +1,137 @@
+"""DeepSpeed's configuration: what a run settles, and what else a user's file says."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmkit import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ddmkit.configuration import Training
+    from ddmkit_plugins.engines.deepspeed import DeepSpeed
+
+_REFUSED = {
+    "scheduler": "the learning rate follows training.decay and training.warmup",
+    "fp16": "ddmkit calculates in float32 or bfloat16 (engine.precision)",
+    "amp": "ddmkit calculates in float32 or bfloat16 (engine.precision)",
+    "communication_data_type": "gradients are added up in float32",
+    "data_types": "gradients are added up in float32",
+    "elasticity": "the batch is training.batch_size",
+    "compression_training": "it would train another network",
+}
+"""Sections that have no place beside a run's settings, and why."""
+_NEVER = 10**9
+"""Steps between two lines of DeepSpeed's own."""
+
+
+class Settled(NamedTuple):
+    """What a run settles of DeepSpeed's configuration."""
+
+    setting: str
+    """Where a user sets it."""
+    value: Any
+    """As DeepSpeed has it."""
+
+
+def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Any]:
+    """Return what DeepSpeed is given: the user's file, and over it what makes its engine do what a run says.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or contradicts the run.
+    """
+    file = {} if settings.config is None else _read(settings.config)
+    for path, settled in _settled(settings, training, rows).items():
+        _compare(file, path, settled, settings.config)
+    for name, why in _REFUSED.items():
+        if _is_on(file.pop(name, None)):
+            msg = f"{settings.config} has {name!r}, which does not go with ddmkit: {why}. Take it out of the file."
+            raise ConfigurationError(msg)
+    zero = {
+        # Every weight is shared out, small ones too, so that all are saved and averaged alike.
+        "stage3_param_persistence_threshold": 0,
+        **({"offload_optimizer": {"device": "cpu"}} if settings.offload else {}),
+        **file.pop("zero_optimization", {}),
+        "stage": settings.zero,
+    }
+    # One example a process, as far as DeepSpeed knows: ddmkit deals out batches, and weighs them, by itself.
+    return {
+        **file,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "steps_per_print": _NEVER,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "gradient_clipping": (training.gradient_clip or 0.0) if settings.zero else 0.0,
+        "zero_optimization": zero,
+    }
+
+
+def _settled(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Settled]:
+    at_once = settings.at_once or training.batch_size // rows
+    beta1, beta2 = training.betas
+    return {
+        "train_batch_size": Settled("training.batch_size", training.batch_size),
+        "train_micro_batch_size_per_gpu": Settled("engine.micro_batch", at_once),
+        "gradient_accumulation_steps": Settled(
+            "training.batch_size and engine.micro_batch", -(-training.batch_size // (rows * at_once))
+        ),
+        "gradient_clipping": Settled("training.gradient_clip", training.gradient_clip or 0.0),
+        "optimizer.type": Settled("ddmkit's optimizer", "AdamW"),
+        "optimizer.params.lr": Settled("training.learning_rate", training.learning_rate),
+        "optimizer.params.betas": Settled("training.betas", [beta1, beta2]),
+        "optimizer.params.weight_decay": Settled("training.weight_decay", training.weight_decay),
+        "bf16.enabled": Settled("engine.precision=bfloat16", settings.precision == "bfloat16"),
+        "zero_optimization.stage": Settled("engine.zero", settings.zero),
+        "zero_optimization.offload_optimizer.device": Settled("engine.offload", "cpu" if settings.offload else "none"),
+        "zero_allow_untested_optimizer": Settled("ddmkit's optimizer", value=True),
+    }
+
+
+def _compare(file: dict[str, Any], path: str, settled: Settled, where: Path | None) -> None:
+    """Take a value that a run settles out of the file, in which it may stand alike or as "auto"."""
+    *sections, name = path.split(".")
+    section: Any = file
+    for part in sections:
+        section = section.get(part, {}) if isinstance(section, dict) else {}
+    if not isinstance(section, dict) or name not in section:
+        return
+    value = section.pop(name)
+    if sections and not section:
+        _drop(file, sections)
+    if value not in ("auto", settled.value):
+        msg = (
+            f"{where} says {path}={json.dumps(value)}, and the run {settled.setting}, which is "
+            f"{json.dumps(settled.value)}: take it out of the file, or set {settled.setting} alike."
+        )
+        raise ConfigurationError(msg)
+
+
+def _drop(file: dict[str, Any], sections: list[str]) -> None:
+    """Take a section out that is empty by now, and those around it that are then."""
+    *around, last = sections
+    outer = file
+    for part in around:
+        outer = outer[part]
+    del outer[last]
+    if around and not outer:
+        _drop(file, around)
+
+
+def _is_on(section: Any) -> bool:  # noqa: ANN401 - whatever stood in the user's JSON
+    return bool(section.get("enabled", True)) if isinstance(section, dict) else bool(section)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        file = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"Cannot read engine.config={path}: {reason}."
+        raise ConfigurationError(msg) from error
+    if not isinstance(file, dict):
+        msg = f"engine.config={path} is no mapping of DeepSpeed's settings to values."
+        raise ConfigurationError(msg)
+    return file

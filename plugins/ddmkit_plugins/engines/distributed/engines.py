@@ -1,0 +1,118 @@
+"""DeepSpeed's engines, as ddmkit has them learn."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddmkit_plugins.engines.distributed.configuring import configuration
+from ddmkit_plugins.engines.distributed.learning import Learning, SharedMoments, SharedWeights
+from ddmkit_plugins.engines.distributed.optimizer import CarefulAdamW, adamw
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import ModuleType
+
+    import torch
+    from torch import distributed, nn
+
+    from ddmkit_plugins.engines.distributed.share import Calculated, Opening
+
+_KINDS = {0: Learning, 1: SharedMoments, 2: SharedMoments, 3: SharedWeights}
+"""What a process shares with others, by the stage of ZeRO."""
+
+
+def replica_engine(calculated: Calculated, layers: nn.Module, opening: Opening, rows: int) -> Learning:
+    """Return what learns in a process with the whole network.
+
+    Args:
+        calculated: the network, as it is evaluated.
+        layers: the same by the names that its weights have.
+        opening: what the session is.
+        rows: how many processes do alike.
+    """
+    with ready() as deepspeed:
+        if opening.settings.zero == 3:  # noqa: PLR2004 - ZeRO 3
+            # Whose weights are fetched together: a network with ways of its own reads them where it likes.
+            deepspeed.utils.set_z3_leaf_module(calculated.network, flag=True)
+        engine, *_ = deepspeed.initialize(
+            model=calculated,
+            optimizer=optimizer_of(layers, opening, None),
+            config=config_of(opening, rows) | {"managed_gradient_accumulation": False},
+            dist_init_required=False,
+        )
+    return learning_of(layers, engine, opening)
+
+
+def stage_engine(module: Calculated, layers: nn.Module, opening: Opening, place: tuple[int, int]) -> Learning:
+    """Return what learns in a process with one stage of the network.
+
+    Args:
+        module: the stage, as it is evaluated.
+        layers: the same by the names that its weights have.
+        opening: what the session is.
+        place: (stage, rows).
+    """
+    stage, rows = place
+    with ready():
+        from deepspeed.runtime.config import DeepSpeedConfig
+
+        from ddmkit_plugins.engines.distributed.stage_engine import StageEngine, staged
+
+        pipeline = staged(module, stage, len(opening.layers), rows)
+        grid: Any = pipeline.mpu()
+        config = config_of(opening, rows)
+        engine = StageEngine(
+            args=None,
+            model=pipeline,
+            optimizer=optimizer_of(layers, opening, grid.get_model_parallel_group()),
+            mpu=grid,
+            dist_init_required=False,
+            config=config,
+            config_class=DeepSpeedConfig(config, grid),
+        )
+    return learning_of(layers, engine, opening)
+
+
+def config_of(opening: Opening, rows: int) -> dict[str, Any]:
+    """Return DeepSpeed's configuration for a session."""
+    assert opening.training is not None  # noqa: S101 - only a session that trains has an engine
+    return configuration(opening.settings, opening.training, rows)
+
+
+def optimizer_of(layers: nn.Module, opening: Opening, stages: distributed.ProcessGroup | None) -> torch.optim.AdamW:
+    """Return AdamW for the layers of a process, `stages` being those that the network is shared out among."""
+    assert opening.training is not None  # noqa: S101 - only a session that trains has an engine
+    weights = [weight for weight in layers.parameters() if weight.requires_grad]
+    if opening.settings.zero == 0:
+        return CarefulAdamW(weights, opening.training, stages)
+    return adamw(weights, opening.training)
+
+
+def learning_of(layers: nn.Module, engine: Any, opening: Opening) -> Learning:  # noqa: ANN401 - DeepSpeed ships no types
+    """Return what learns with one of DeepSpeed's engines."""
+    assert opening.training is not None  # noqa: S101 - as above
+    return _KINDS[opening.settings.zero](layers, engine, opening.training)
+
+
+@contextlib.contextmanager
+def ready() -> Generator[ModuleType]:
+    """Import DeepSpeed, keep it quiet and from compiling, and let it know of the processes."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        import deepspeed
+        import deepspeed.ops
+
+        deepspeed.utils.logger.setLevel(logging.ERROR)
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module=r"torch\.distributed"
+        )  # of what it calls there
+        warnings.filterwarnings("ignore", "Full backward hook is firing", category=UserWarning)
+        # Its collectives for CPUs are compiled on first use, and only serve within a machine: torch's own will do.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        if not deepspeed.comm.is_initialized():
+            deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+        yield deepspeed

@@ -1,0 +1,109 @@
+"""The one crew of this program: begun or joined when it is first needed, and kept until the program ends."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from ddmkit import ConfigurationError, DeviceError
+from ddmkit_plugins.engines.distributed.crew import Crew
+from ddmkit_plugins.engines.distributed.launch import Place, begin, device_of, launched, meet, meeting_of
+from ddmkit_plugins.engines.distributed.worker import work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ddmkit_plugins.engines.deepspeed import DeepSpeed
+
+_DEFAULT_PROCESSES = 2
+"""On a CPU."""
+_crews: list[Crew] = []
+"""None, or the one there is: torch knows one group of processes a program."""
+
+
+def size_of(settings: DeepSpeed) -> int:
+    """Return how many processes there are, or will be.
+
+    Raises:
+        ConfigurationError: it is no multiple of the stages, or a launcher started another number.
+        DeviceError: there are fewer devices.
+    """
+    place = launched(os.environ)
+    asked = settings.devices
+    if place is not None:
+        if asked not in {None, place.size}:
+            msg = (
+                f"The launcher started {place.size} processes, and engine.devices={asked}: leave engine.devices out, "
+                "or start as many."
+            )
+            raise ConfigurationError(msg)
+        size = place.size
+    else:
+        size = asked or _devices_here(settings)
+        _refuse_more_than_there_are(settings, size)
+    if size % settings.stages:
+        msg = f"{size} devices are no multiple of engine.stages={settings.stages}: type -o engine.devices=N with one."
+        raise ConfigurationError(msg)
+    return size
+
+
+def _devices_here(settings: DeepSpeed) -> int:
+    return torch.cuda.device_count() if settings.chosen() == "cuda" else _DEFAULT_PROCESSES
+
+
+def _refuse_more_than_there_are(settings: DeepSpeed, size: int) -> None:
+    there = torch.cuda.device_count()
+    if settings.chosen() == "cuda" and size > there:
+        msg = (
+            f"engine.devices={size} asks for more than the {there} CUDA devices that this machine shows: type "
+            f"-o engine.devices={there}, or -o engine.device=cuda:0, which all processes then share."
+        )
+        raise DeviceError(msg)
+
+
+def served(settings: DeepSpeed) -> bool:
+    """Work along until the first process has done, if this is another one of a launcher's."""
+    place = launched(os.environ)
+    if place is None:
+        return False
+    settings.require_deepspeed()
+    size_of(settings)
+    crew = _joined(settings, place)
+    if place.rank == 0:
+        return False
+    work(crew)
+    return True
+
+
+def gathered(settings: DeepSpeed, logs: Path | None) -> Crew:
+    """Return the crew, which is begun if there is none.
+
+    Raises:
+        ConfigurationError: there is one of another size, or on other devices.
+        DeviceError: it cannot be begun.
+    """
+    size, place = size_of(settings), launched(os.environ)
+    if not _crews:
+        if place is not None:
+            return _joined(settings, place)
+        store, children = begin(size, settings.port, settings.chosen(), logs)
+        here = Place(0, size, 0, size)
+        _crews.append(Crew(here, device_of(settings.chosen(), here), store, children=children))
+    crew = _crews[0]
+    if crew.size != size or crew.device.type != torch.device(settings.chosen()).type:
+        msg = (
+            f"This program works with {crew.size} processes on {crew.device.type} already, and cannot with {size} on "
+            f"{settings.chosen()} too: start another one."
+        )
+        raise ConfigurationError(msg)
+    return crew
+
+
+def _joined(settings: DeepSpeed, place: Place) -> Crew:
+    if not _crews:
+        _crews.append(
+            Crew(place, device_of(settings.chosen(), place), meet(meeting_of(os.environ), place), joined=True)
+        )
+    return _crews[0]

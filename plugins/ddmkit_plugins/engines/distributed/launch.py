@@ -1,0 +1,183 @@
+"""How the processes of a run come to be: the first one begins the others, or a launcher begins them all."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]  # torch leaves them so
+
+from ddmkit import ConfigurationError, DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+PATIENCE = timedelta(days=365)
+"""Of a process that waits for work: nobody knows how long the first one reads, saves or samples."""
+_HERE = "127.0.0.1"
+_START = 300.0
+"""Seconds in which a process must be there; importing torch from a slow disk can take minutes."""
+
+
+class Place(NamedTuple):
+    """Which of the processes this one is."""
+
+    rank: int
+    size: int
+    local_rank: int
+    """Its number among those of its machine."""
+    local_size: int
+    """How many there are on its machine."""
+
+
+class Meeting(NamedTuple):
+    """Where processes find each other."""
+
+    host: str
+    port: int
+    hosted: bool
+    """Whether the first process has to be the host, and not the launcher."""
+
+
+class Child(NamedTuple):
+    """A process that was begun by this one."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def launched(environment: Mapping[str, str]) -> Place | None:
+    """Return which of a launcher's processes this one is; None if it was begun alone.
+
+    torchrun and the deepspeed launcher say so by RANK and WORLD_SIZE, SLURM by names of its own.
+    """
+    for rank, size, local_rank, local_size in (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    ):
+        if rank in environment and int(environment.get(size, "1")) > 1:
+            here = re.match(r"\d+", environment.get(local_size, ""))  # SLURM writes "2(x3),1"
+            mine, processes = int(environment[rank]), int(environment[size])
+            return Place(mine, processes, int(environment.get(local_rank, "0")), int(here[0]) if here else processes)
+    return None
+
+
+def device_of(device: str, place: Place) -> torch.device:
+    """Return the device of a process: a named one, or the one of its number on its machine."""
+    if device == "cuda":
+        return torch.device("cuda", place.local_rank % max(1, torch.cuda.device_count()))
+    return torch.device(device)
+
+
+def meeting_of(environment: Mapping[str, str]) -> Meeting:
+    """Return where a launcher lets its processes meet.
+
+    Raises:
+        ConfigurationError: it does not say.
+    """
+    host = environment.get("MASTER_ADDR") or _first_host(environment.get("SLURM_STEP_NODELIST", ""))
+    job = environment.get("SLURM_JOB_ID", "")
+    port = environment.get("MASTER_PORT") or (str(20000 + int(job) % 20000) if job.isdecimal() else None)
+    if host is None or port is None:
+        msg = (
+            "The launcher does not say where its processes meet: set MASTER_ADDR to the first machine's name and "
+            "MASTER_PORT to a free port there, or leave the launcher out and type -o engine.devices=N."
+        )
+        raise ConfigurationError(msg)
+    return Meeting(host, int(port), environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
+
+
+def _first_host(nodes: str) -> str | None:
+    """Return the first of SLURM's hosts, which it writes as "node[08-11,15],other"."""
+    found = re.match(r"([^\[,]+)(?:\[([^\],-]+))?", nodes)
+    return None if found is None else found[1] + (found[2] or "")
+
+
+def meet(meeting: Meeting, place: Place) -> TCPStore:
+    """Return the store that all processes share, to which the first one is host.
+
+    Raises:
+        DeviceError: the port is in use, or the host is not there.
+    """
+    host = meeting.hosted and place.rank == 0
+    with _network_errors(meeting):
+        return TCPStore(
+            meeting.host, meeting.port, place.size, host, wait_for_workers=False, timeout=timedelta(seconds=_START)
+        )
+
+
+@contextmanager
+def _network_errors(meeting: Meeting) -> Generator[None]:
+    try:
+        yield
+    except DistNetworkError as error:
+        where = f"port {meeting.port} of {meeting.host}"
+        if "address already in use" in str(error).lower():
+            msg = (
+                f"The {where} is in use: type -o engine.port=0 for one that is free, or, with a launcher, another "
+                "MASTER_PORT."
+            )
+        else:
+            msg = f"The processes do not meet at {where}: {str(error).splitlines()[0]}"
+        raise DeviceError(msg) from error
+
+
+def begin(size: int, port: int, device: str, logs: Path | None) -> tuple[TCPStore, list[Child]]:
+    """Begin all processes but this one, which is the first, on this machine.
+
+    Args:
+        size: how many there will be.
+        port: of this machine; 0 for one that is free.
+        device: cpu or cuda.
+        logs: folder for what the others say; None for a temporary one.
+
+    Raises:
+        DeviceError: the port is in use, or a process did not come.
+    """
+    if sys.platform == "linux":  # where a machine's name need not be known to itself
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = meet(Meeting(_HERE, port, hosted=True), Place(0, size, 0, size))
+    threads = max(1, torch.get_num_threads() // size)
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    folder = Path(mkdtemp(prefix="ddmkit-logs-")) if logs is None else logs
+    folder.mkdir(parents=True, exist_ok=True)
+    children = [
+        _child([str(store.port), str(rank), str(size), device, str(threads)], folder / f"process-{rank}.log")
+        for rank in range(1, size)
+    ]
+    _await(store, children)
+    return store, children
+
+
+def _child(arguments: list[str], log: Path) -> Child:
+    command = [sys.executable, "-m", "ddmkit_plugins.engines.distributed.worker", _HERE, *arguments]
+    with log.open("ab") as file:
+        # In a session of its own it is spared the terminal's Ctrl-C; when its stdin ends, so does it.
+        process = subprocess.Popen(  # noqa: S603 - this very program
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    return Child(process, log)
+
+
+def _await(store: TCPStore, children: list[Child]) -> None:
+    started = time.monotonic()
+    for rank, child in enumerate(children, start=1):
+        while not store.check([f"here/{rank}"]):
+            gone = child.process.poll() is not None
+            if gone or time.monotonic() - started > _START:
+                said = child.log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+                for other in children:
+                    other.process.kill()
+                msg = f"Process {rank} of {len(children) + 1} did not start: {said[-1]} Its log is {child.log}."
+                raise DeviceError(msg)
+            time.sleep(0.02)

@@ -1,0 +1,112 @@
+"""A process with the whole network, which works on examples of its own: data parallel, with ZeRO or without."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit.memory import memory_guard
+from ddmkit_plugins.engines.distributed.engines import replica_engine
+from ddmkit_plugins.engines.distributed.post import Form, Parcel
+from ddmkit_plugins.engines.distributed.share import Share, one_voxel, one_voxel_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ddmkit import Batch
+    from ddmkit.stages import State
+    from ddmkit_plugins.engines.distributed.crew import Crew
+    from ddmkit_plugins.engines.distributed.share import Opening, Step
+
+
+class Replica(Share):
+    """One of the rows, which is one process."""
+
+    def __init__(self, crew: Crew, opening: Opening) -> None:
+        super().__init__(crew, opening)
+        self._shared_weights = opening.training is not None and opening.settings.zero == 3  # noqa: PLR2004 - ZeRO 3
+        if opening.training is not None:
+            self._learning = replica_engine(self._calculated, self._bare, opening, self._rows)
+
+    @override
+    def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:
+        assert self._learning is not None  # noqa: S101 - as the caller made sure
+        engine, total = self._learning.engine, 0.0
+        for number, dealt in enumerate(step.rounds):
+            given, batch = dealt[self.row], None if own is None else own[number]
+            shape = one_voxel_of(dealt) if given is None else given.inputs
+            with memory_guard(self.device, partial(self._thrift.advice, shape, training=True)):
+                if given is None:
+                    self._keep_step(step, shape)
+                    continue
+                inputs, times = self._inputs(given, batch)
+                (output,) = engine((inputs, self._marked(times)), self.way(shape, training=True))
+                share, value = self._part_of_loss(step, output, self._target(given, batch))
+                total += value
+                engine.backward(share, scale_wrt_gas=False)
+        engine.step()
+        return total
+
+    def _keep_step(self, step: Step, shape: tuple[int, ...]) -> None:
+        """Do as if there were an example, where other rows have one: all must exchange gradients as often."""
+        assert self._learning is not None  # noqa: S101 - as the caller made sure
+        inputs, times = one_voxel(shape, self.device)
+        (output,) = self._learning.engine((inputs, self._marked(times)), self.way(shape, training=True))
+        self._learning.engine.backward(step.loss(output, torch.zeros_like(output)) * 0, scale_wrt_gas=False)
+
+    def _marked(self, times: Tensor) -> Tensor:
+        """Return times as if they were learned: ZeRO 3 fetches weights for a way back that reaches an input."""
+        return times.requires_grad_(self._shared_weights)
+
+    @override
+    def needs_others(self, members: Sequence[int]) -> bool:
+        return self._shared_weights or any(members[1:])
+
+    @override
+    @torch.no_grad()
+    def predict(self, members: Sequence[int], shape: tuple[int, ...], own: State | None = None) -> Tensor | None:
+        parcel = Parcel()
+        inputs, times = self._dealt(members, shape, own, parcel)
+        mine = tuple(inputs.shape)
+        with memory_guard(self.device, partial(self._thrift.advice, mine, training=False)):
+            answer = self._evaluated((inputs, times), mine) if len(inputs) else None
+            if answer is None and self._shared_weights:  # which the others ask this process for
+                self._evaluated(one_voxel((1, shape[0], 1, 1, 1), self.device), (1, shape[0], 1, 1, 1))
+        if own is None:
+            if answer is not None:
+                self._data.send(answer, 0, parcel)
+            parcel.wait()
+            return None
+        assert answer is not None  # noqa: S101 - the first row has the first member
+        answers = [answer]
+        for row, count in enumerate(members[1:], start=1):
+            if count:
+                answers.append(self._data.receive(Form((count, *answer.shape[1:])), row).to(self.device))
+        parcel.wait()
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
+
+    def _dealt(self, members: Sequence[int], shape: tuple[int, ...], own: State | None, parcel: Parcel) -> State:
+        """Return inputs and times of this row's members, on the device; the first process sends the others theirs."""
+        if own is None:
+            forms = Form((members[self.row], *shape)), Form((members[self.row],))
+            if members[self.row] == 0:
+                return tuple(form.empty(self.device) for form in forms)
+            return tuple(self._data.receive(form, 0).to(self.device) for form in forms)
+        pieces = list(zip(*(torch.split(part, list(members)) for part in own), strict=True))
+        for row, piece in enumerate(pieces[1:], start=1):
+            for part in piece if members[row] else ():
+                self._data.send(part, row, parcel)
+        return pieces[0]
+
+    def _evaluated(self, state: State, shape: tuple[int, ...]) -> Tensor:
+        way = self.way(shape, training=False)
+        if self._learning is None:
+            after: State = self._calculated.eval()(state, way)
+        else:
+            with self._learning.answering() as network:
+                after = (network if self._shared_weights else self._calculating(network))(state, way)
+        return after[0].float()

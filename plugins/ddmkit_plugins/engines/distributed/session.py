@@ -1,0 +1,165 @@
+"""A session of several processes, held by the first of them."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from itertools import count as numbers
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ddmkit import Batch, ConfigurationError, DivergedError, Session, StepResult
+from ddmkit.footprint import without_memory
+from ddmkit.memory import peak
+from ddmkit.rate import learning_rate
+from ddmkit_plugins.engines import checkpoint
+from ddmkit_plugins.engines.distributed.crew import Order
+from ddmkit_plugins.engines.distributed.learning import Memory
+from ddmkit_plugins.engines.distributed.opening import opened
+from ddmkit_plugins.engines.distributed.share import Given, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from ddmkit.engine import Loss
+    from ddmkit_plugins.engines.distributed.crew import Crew
+    from ddmkit_plugins.engines.distributed.share import Opening, Share
+
+_ids = numbers()
+_dropped: list[int] = []
+"""Sessions that no one holds any more, which the other processes are told with the next order."""
+
+
+class DistributedSession(Session):
+    """Tells the processes what to do, and does the first one's share.
+
+    Args:
+        crew: all processes.
+        opening: what the session is.
+    """
+
+    def __init__(self, crew: Crew, opening: Opening) -> None:
+        _refuse_unsendable(opening.network)
+        self.device = crew.device
+        self._crew, self._training, self._settings = crew, opening.training, opening.settings
+        self._rows = crew.size // len(opening.layers)
+        self._shapes = without_memory(opening.network).state_dict()
+        self._learned = [name for name, weight in opening.network.named_parameters() if weight.requires_grad]
+        self._id = next(_ids)
+        self._peak = 0
+        with crew.at_work():
+            self._tell("open", opening)
+            self._share: Share = opened(crew, opening)
+        finalize(self, _dropped.append, self._id).atexit = False
+
+    @override
+    def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
+        assert self._training is not None  # noqa: S101 - a session opened without training is never stepped
+        dealt = deal(list(batches), self._rows, self._settings.at_once)
+        shapes = tuple(tuple(map(_shapes, row)) for row in dealt)
+        rate = learning_rate(self._training, number)
+        step = Step(number, count, rate, loss, torch.initial_seed() % 2**32, shapes)
+        with self._crew.at_work():
+            self._tell("step", step)
+            outcome = self._share.step(step, dealt)
+        self._peak = max(self._peak, outcome.peak)
+        for what, value in (("loss", outcome.loss), ("gradient's norm", outcome.norm)):
+            if not math.isfinite(value):
+                raise DivergedError(checkpoint.diverged(what, value, number))
+        return StepResult(outcome.loss, outcome.norm)
+
+    @override
+    def predict(self, inputs: Tensor, times: Tensor) -> Tensor:
+        members = [len(one) for one in torch.arange(len(inputs)).tensor_split(self._rows)]
+        shape = tuple(inputs.shape[1:])
+        with self._crew.at_work():
+            if self._share.needs_others(members):
+                self._tell("predict", members, shape)
+            answer = self._share.predict(members, shape, (inputs, times))
+        assert answer is not None  # noqa: S101 - this is the first process
+        return answer
+
+    @override
+    def save(self, folder: Path) -> None:
+        with self._crew.at_work():
+            self._tell("remember")
+            memory = self._share.remember()
+        assert memory is not None  # noqa: S101 - this is the first process
+        checkpoint.save(memory.answering, folder / "model.safetensors")
+        if self._training is not None:
+            state = {**memory.moments, "step": torch.zeros(()) if memory.step is None else memory.step}
+            state |= {f"weights.{name}": tensor for name, tensor in (memory.weights or {}).items()}
+            checkpoint.save(state, folder / "training.safetensors")
+
+    @override
+    def load(self, folder: Path) -> None:
+        answering = checkpoint.read(folder / "model.safetensors", torch.device("cpu"))
+        checkpoint.refuse_other(self._shapes, answering, folder)
+        memory = Memory(answering, None, {}, None)
+        if self._training is not None:
+            state = checkpoint.read(folder / "training.safetensors", torch.device("cpu"))
+            weights = checkpoint.part(state, "weights") or answering
+            checkpoint.refuse_other(self._shapes, weights, folder)
+            moments = checkpoint.moments(state, self._learned, folder)
+            memory = Memory(answering, weights, moments, state["step"])
+        with self._crew.at_work():
+            self._tell("recall")
+            self._share.recall(memory)
+
+    @override
+    def peak_memory(self) -> int:
+        """Return that of the process that took most."""
+        return max(self._peak, peak(self.device))
+
+    def _tell(self, verb: str, *arguments: Any) -> None:  # noqa: ANN401 - whatever the verb takes
+        dropped = _dropped.copy()
+        _dropped.clear()
+        self._crew.tell(Order(self._id, verb, arguments, dropped))
+
+
+def deal(batches: Sequence[Batch], rows: int, examples: int | None) -> list[list[Batch | None]]:
+    """Deal the examples of a step out: return, for each round, what each row gets.
+
+    Args:
+        batches: of the step.
+        rows: how many there are.
+        examples: for a row at once, at most; None for an equal share of the batches that are alike in shape.
+    """
+    alike: dict[torch.Size, list[Batch]] = {}
+    for batch in batches:
+        alike.setdefault(batch.inputs.shape[1:], []).append(batch)
+    dealt: list[Batch | None] = []
+    for same in alike.values():
+        joined = same[0] if len(same) == 1 else Batch(*map(torch.cat, zip(*same, strict=True)))
+        size = examples or math.ceil(len(joined.inputs) / rows)
+        pieces = [Batch(*piece) for piece in zip(*(torch.split(part, size) for part in joined), strict=True)]
+        dealt += pieces
+    dealt += [None] * (-len(dealt) % rows)
+    return [dealt[first : first + rows] for first in range(0, len(dealt), rows)]
+
+
+def _shapes(batch: Batch | None) -> Given | None:
+    return None if batch is None else Given(tuple(batch.inputs.shape), tuple(batch.target.shape))
+
+
+def _refuse_unsendable(network: nn.Module) -> None:
+    """Make sure that a network can be sent to other processes.
+
+    Raises:
+        ConfigurationError: it cannot be pickled.
+    """
+    try:
+        pickle.dumps(without_memory(network))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        msg = (
+            f"The network cannot be sent to other processes: {error}. Define its classes and functions at the top of a "
+            "module, or choose --engine single."
+        )
+        raise ConfigurationError(msg) from error

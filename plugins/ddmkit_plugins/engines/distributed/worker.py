@@ -1,0 +1,67 @@
+"""A process that works along: `python -m …worker HOST PORT RANK SIZE DEVICE THREADS`, as `launch` begins it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import torch
+
+from ddmkit import DdmkitError
+from ddmkit_plugins.engines.distributed.crew import Crew
+from ddmkit_plugins.engines.distributed.launch import Meeting, Place, device_of, meet
+
+if TYPE_CHECKING:
+    from ddmkit_plugins.engines.distributed.share import Share
+
+
+def work(crew: Crew) -> None:
+    """Do what the first process tells until it tells the end, or is gone."""
+    # Ctrl-C and a scheduler's warning are the first process's business, which saves before it ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    from ddmkit_plugins.engines.distributed.opening import opened
+
+    shares: dict[int, Share] = {}
+    try:
+        while (order := crew.hear()) is not None:
+            for session in order.dropped:
+                del shares[session]
+            if order.verb == "open":
+                crew.log_to(order.arguments[0].logs)
+                shares[order.session] = opened(crew, *order.arguments)
+            else:
+                getattr(shares[order.session], order.verb)(*order.arguments)
+    except BaseException as error:
+        crew.fail(error)
+        if not isinstance(error, DdmkitError):
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1) from error
+
+
+def _end_with_the_first() -> None:
+    """End once the process that began this one is gone: whatever it was killed by, its end of the pipe closes."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(1)
+
+
+def main(  # noqa: PLR0913, PLR0917 - as typed
+    host: str, port: str, rank: str, size: str, device: str, threads: str
+) -> None:
+    """Meet the process that began this one and work along."""
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    place = Place(int(rank), int(size), int(rank), int(size))
+    store = meet(Meeting(host, int(port), hosted=True), place)
+    if device == "cpu":
+        torch.set_num_threads(int(threads))
+    store.set(f"here/{rank}", "")
+    work(Crew(place, device_of(device, place), store))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
