@@ -90,11 +90,17 @@ class Typed(NamedTuple):
         return self._replace(names={**self.names, **names}, options=options)
 
     def or_default(self) -> Typed:
-        """Say which preset is taken where none is named, and return what was typed with it."""
-        if self.preset is not None or self.config is not None:
-            return self
-        say(f"No --preset is given: using {_DEFAULT_PRESET!r}, which is small and quick.")
-        return self._replace(preset=_DEFAULT_PRESET)
+        """Return what was typed, with a preset where none is named."""
+        return self if self._begins else self._replace(preset=_DEFAULT_PRESET)
+
+    def say_default(self) -> None:
+        """Say which preset is taken where none is named."""
+        if not self._begins:
+            say(f"No --preset is given: using {_DEFAULT_PRESET!r}, which is small and quick.")
+
+    @property
+    def _begins(self) -> bool:
+        return self.preset is not None or self.config is not None
 
     def assembled(self, registry: Registry) -> Configuration:
         """Return the configuration that it amounts to.

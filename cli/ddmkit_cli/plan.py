@@ -109,7 +109,9 @@ def plan(
         "encoding": encoding,
         "engine": engine,
     }
-    typed = Typed.of(preset, config, data, seed, steps, named, option).or_default()
+    typed = Typed.of(preset, config, data, seed, steps, named, option)
+    typed.say_default()
+    typed = typed.or_default()
     registry = Registry()
     configuration = typed.assembled(registry)
     seen, device = _shape(configuration, shape), device_of(configuration)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ddmkit_cli.assembling import EngineOption
 from ddmkit_cli.console import bars, propose, result, say
 from ddmkit_cli.options import named_layout, naming_the_planner, refuse_fixed
 
@@ -48,6 +49,7 @@ def sample(
     dataset: Annotated[
         str | None, typer.Option(help="Layout of the input. [default: told by looking]", metavar="D")
     ] = None,
+    engine: EngineOption = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,7 +77,9 @@ def sample(
     folder = RunFolder(run)
     options = [*(option or []), *([] if steps is None else [f"sampler.steps={steps}"])]
     options += [] if ensemble is None else [f"sampling.ensemble={ensemble}"]
-    configuration = _with_options(registry, folder.configuration(registry), dataset, options)
+    names = {kind: name for kind, name in {"dataset": dataset, "engine": engine}.items() if name is not None}
+    configuration = _with_options(registry, folder.configuration(registry), names, options)
+    configuration.engine.serve()
     layout = _layout(registry, configuration, source, dataset, option or [])
     seed = configuration.seed if seed is None else seed
     splits = _splits(folder, needed=split is not None)
@@ -138,12 +142,11 @@ def _weights(folder: RunFolder, checkpoint: str) -> Path:
 
 
 def _with_options(
-    registry: Registry, configuration: Configuration, dataset: str | None, options: list[str]
+    registry: Registry, configuration: Configuration, names: dict[str, str], options: list[str]
 ) -> Configuration:
     from ddmkit.assembly import assemble
 
     refuse_fixed(options, _FREE, "does not fit a trained network")
-    names = {} if dataset is None else {"dataset": dataset}
     return assemble(registry, base=[configuration.tree()], names=names, options=options)
 
 

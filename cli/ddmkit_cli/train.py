@@ -49,6 +49,7 @@ _SCORED = {
     "test": "Test cases, never seen in training",
     "validation": "Validation cases, which chose the checkpoint",
 }
+_NAMED_ON_RESUME = ("engine",)
 _FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "sampler", "engine")
 
 
@@ -102,30 +103,35 @@ def train(
         flags = {"--preset": preset, "--config": config, "--run": run, "--seed": seed, "--skip-bad": skip_bad or None}
         _refuse_on_resume(flags, typed.names)
         folder = RunFolder(resume)
-        configuration = _resumed(registry, folder, data, typed.settings)
+        configuration = _resumed(registry, folder, data, typed)
     else:
-        typed = typed.or_default()
-        configuration = typed.assembled(registry)
-        folder = RunFolder(run or Path("runs") / f"{typed.preset or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
+        configuration = typed.or_default().assembled(registry)
+        name = typed.or_default().preset or "run"
+        folder = RunFolder(run or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if not dry_run:
+        configuration.engine.serve()
+    if resume is None:
+        typed.say_default()
     if dry_run:
         _print_plan(configuration, folder.split() if resume else None, skip_bad=skip_bad)
     else:
         _run(registry, configuration, folder, resume=resume is not None, skip_bad=skip_bad)
 
 
-def _resumed(registry: Registry, folder: RunFolder, data: Path | None, options: list[str]) -> Configuration:
+def _resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typed) -> Configuration:
     from ddmkit.assembly import assemble
 
     before = folder.configuration(registry)
-    refuse_fixed(options, _FREE_ON_RESUME, "would make another run")
+    refuse_fixed(typed.settings, _FREE_ON_RESUME, "would make another run")
     moved = {} if data is None else {"data": data.absolute()}
-    return assemble(registry, base=[before.tree(), moved], options=options)
+    return assemble(registry, base=[before.tree(), moved], names=typed.names, options=typed.settings)
 
 
 def _refuse_on_resume(flags: Mapping[str, object], names: Mapping[str, str]) -> None:
     from ddmkit import ConfigurationError
 
-    given = [flag for flag, value in flags.items() if value is not None] + [f"--{kind}" for kind in names]
+    given = [flag for flag, value in flags.items() if value is not None]
+    given += [f"--{kind}" for kind in names if kind not in _NAMED_ON_RESUME]
     if given:
         msg = f"--resume goes on with the run's own configuration: leave out {', '.join(given)}, or start a new run."
         raise ConfigurationError(msg)

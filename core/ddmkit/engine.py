@@ -55,13 +55,13 @@ class Engine(Component):
         default=None, ge=1, description="Examples in memory at once; gradients add up to the batch. null: the batch."
     )
 
-    def serve(self) -> bool:
-        """Take part in the work of another process if this one was started for that, until that one has done.
+    def serve(self) -> None:
+        """Work for another process until it has done, and end this one, if that is what it was started for.
 
-        Whoever starts several processes alike (torchrun, SLURM) has each run the same command. It asks here first, and
-        has nothing to do itself where the answer is True.
+        Whoever starts several processes alike (torchrun, SLURM) has each run the same command, which comes here before
+        it does anything. In the one process that is to go on with the command, and where there is only one, this
+        returns at once.
         """
-        return False
 
     @abstractmethod
     def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:

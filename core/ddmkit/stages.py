@@ -201,6 +201,8 @@ def leave(state: State, fetch: Callable[[int], Tensor]) -> Tensor:
         else:
             ends.append(index)
             reached |= _edges([tensor])
+    if not ends:
+        return torch.zeros((), requires_grad=True)
     end: Tensor = _Left.apply(fetch, ends, *(state[index] for index in ends))  # type: ignore[no-untyped-call]  # as above
     return end
 
@@ -219,8 +221,9 @@ class _Left(torch.autograd.Function):
         return None, None, *(ctx.fetch(index) for index in ctx.indices)
 
 
-def _joined(fetch: Callable[[int], Tensor], index: int, gradient: Tensor) -> Tensor:
-    return fetch(index).add_(gradient)
+def _joined(fetch: Callable[[int], Tensor], index: int, gradient: Tensor | None) -> Tensor:
+    fetched = fetch(index)
+    return fetched if gradient is None else fetched.add_(gradient)
 
 
 _Edge: TypeAlias = tuple[torch.autograd.graph.Node, int]
@@ -268,6 +271,9 @@ def cut(
 
 def balanced(depth: int, stages: int, peak: Callable[[range, int], int]) -> tuple[int, ...]:
     """Return the layers that the stages but the first begin with, so that the largest peak is least.
+
+    With more than two stages it may be a little above the least, where a layer is so large that it matters which stage
+    has to have it.
 
     Args:
         depth: layers in all.

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, ClassVar
 
 import nibabel as nib
 import numpy as np
 import pytest
+from torch import nn
+from typing_extensions import override
 
-from ddmkit import Component, Dataset
+from ddmkit import Backbone, Component, Dataset, stages
 from ddmkit.configuration import INTERFACES
 from ddmkit.testing import check, check_dataset
 
@@ -33,16 +35,23 @@ from ddmkit import *
 """
 
 
-def example(interface: type[Component]) -> type[Component]:
-    """Run the code in the interface's module docstring and return the component it defines."""
-    docstring = inspect.getdoc(import_module(interface.__module__)) or ""
+def defined(module: str) -> dict[str, Any]:
+    """Run the code in a module's docstring and return all that it defines."""
+    docstring = inspect.getdoc(import_module(module)) or ""
     _, _, code = docstring.partition("::\n")
-    namespace: dict[str, Any] = {"__name__": f"example_{interface.kind}"}
+    namespace: dict[str, Any] = {"__name__": f"example_{module}"}
     exec(IMPORTS + dedent(code), namespace)  # noqa: S102 - the code is ours
+    return {
+        name: value for name, value in namespace.items() if getattr(value, "__module__", None) == namespace["__name__"]
+    }
+
+
+def example(interface: type[Component]) -> type[Component]:
+    """Return the component that the interface's module docstring defines."""
     made: list[type[Component]] = [
         value
-        for value in namespace.values()
-        if isinstance(value, type) and issubclass(value, interface) and value.__module__ == namespace["__name__"]
+        for value in defined(interface.__module__).values()
+        if isinstance(value, type) and issubclass(value, interface)
     ]
     assert len(made) == 1
     return made[0]
@@ -51,6 +60,21 @@ def example(interface: type[Component]) -> type[Component]:
 @pytest.mark.parametrize("interface", WITH_EXAMPLE, ids=lambda interface: interface.kind)
 def test_the_example_of_an_interface_keeps_its_promises(interface: type[Component]) -> None:
     check(example(interface))
+
+
+def test_the_example_of_a_network_that_can_be_cut_keeps_its_promises() -> None:
+    class Chained(Backbone):
+        """Builds the network of the example."""
+
+        name: ClassVar[str] = "chained"
+        divisible: ClassVar[bool] = True
+
+        @override
+        def build(self, in_channels: int, out_channels: int) -> nn.Module:
+            network: nn.Module = defined(stages.__name__)["Chain"](in_channels, out_channels)
+            return network
+
+    check(Chained)
 
 
 @pytest.fixture

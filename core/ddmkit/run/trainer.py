@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
 
-from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError
+from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError, LostProcessError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.randomness import seed_of
 from ddmkit.rate import learning_rate
@@ -82,6 +82,10 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     announcer.tell("ddmkit_run_started")
     try:
         report = trainer.run()
+    except LostProcessError as error:
+        announcer.tell("ddmkit_run_ended", report=Report("failed", trainer.state.step))
+        msg = f"{error} What was saved is whole; go on with: ddmkit train --resume {folder.path}"
+        raise LostProcessError(msg) from error
     except DdmkitError as error:
         status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))

@@ -92,10 +92,10 @@ class DeepSpeed(DeviceSettings):
             raise ValueError(msg)
 
     @override
-    def serve(self) -> bool:
-        from ddmkit_plugins.engines.distributed.gathering import served
+    def serve(self) -> None:
+        from ddmkit_plugins.engines.distributed.gathering import serve
 
-        return served(self)
+        serve(self)
 
     @override
     def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:

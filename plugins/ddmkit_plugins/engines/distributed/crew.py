@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 from torch import distributed
@@ -32,6 +32,8 @@ _GRACE = 10.0
 """Seconds in which a process that fails has said so."""
 _STUCK = 60.0
 """Seconds after which a process is ended that waits on its GPU for one that is gone."""
+_LETTING_GO = 0.2
+"""Seconds; a thousand times what it takes."""
 _BROKEN = ("connection", "peer", "socket", "gloo", "nccl", "store", "timed out")
 """Words in what torch says where another process is gone."""
 
@@ -176,24 +178,33 @@ class Crew:
             self._store.set(f"failed/{self.rank}", json.dumps([kind, message]))
 
     def end(self) -> None:
-        """Let the other processes end."""
+        """Let the other processes end, or end them where one of them is missing."""
         if self._ended.is_set():
             return
         self._ended.set()
-        if not self._broken and self.size > 1:
+        if self._broken:
+            for child in self._children:
+                child.process.kill()
+        else:
             with suppress(RuntimeError):
                 self._broadcast(None)
-        deadline = time.monotonic() + (0 if self._broken else _GRACE)
-        for child in self._children:
-            with suppress(OSError):
-                if child.process.stdin is not None:
-                    child.process.stdin.close()
-            while child.process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
-            child.process.kill()
-            child.process.wait()
-        with suppress(RuntimeError, AssertionError):
-            distributed.destroy_process_group()
+            # A thread of torch's lets go of what was sent, and aborts if Python, which it needs for that, is gone.
+            time.sleep(_LETTING_GO)
+        if self.speaks_nccl:
+            with suppress(RuntimeError):
+                distributed.destroy_process_group()
+
+    def leave(self) -> NoReturn:
+        """End this process once the first one is gone.
+
+        Not before, or that one might find a connection closed while it ends; and at once, since torch's threads do not
+        let a process end that takes itself down piece by piece.
+        """
+        with suppress(RuntimeError):
+            distributed.recv(torch.empty(1), src=0, group=self.control)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
     def _why(self, seconds: float) -> DdmkitError | None:
         """Return what another process left word of, or how it ended, if it does so within some seconds."""

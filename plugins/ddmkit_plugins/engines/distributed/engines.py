@@ -36,6 +36,7 @@ def replica_engine(calculated: Calculated, layers: nn.Module, opening: Opening, 
         rows: how many processes do alike.
     """
     with ready() as deepspeed:
+        deepspeed.utils.groups.mpu = None  # which a session of stages may have left there
         if opening.settings.zero == 3:  # noqa: PLR2004 - ZeRO 3
             # Whose weights are fetched together: a network with ways of its own reads them where it likes.
             deepspeed.utils.set_z3_leaf_module(calculated.network, flag=True)

@@ -63,18 +63,16 @@ def _refuse_more_than_there_are(settings: DeepSpeed, size: int) -> None:
         raise DeviceError(msg)
 
 
-def served(settings: DeepSpeed) -> bool:
-    """Work along until the first process has done, if this is another one of a launcher's."""
+def serve(settings: DeepSpeed) -> None:
+    """Work along until the first process has done, and end, if this is another one of a launcher's."""
     place = launched(os.environ)
     if place is None:
-        return False
+        return
     settings.require_deepspeed()
     size_of(settings)
     crew = _joined(settings, place)
-    if place.rank == 0:
-        return False
-    work(crew)
-    return True
+    if place.rank > 0:
+        work(crew)
 
 
 def gathered(settings: DeepSpeed, logs: Path | None) -> Crew:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ddmkit.footprint import Work
 from ddmkit.memory import memory_guard
+from ddmkit.thrift import ways_of
 from ddmkit_plugins.engines.distributed.engines import replica_engine
 from ddmkit_plugins.engines.distributed.post import Form, Parcel
 from ddmkit_plugins.engines.distributed.share import Share, one_voxel, one_voxel_of
@@ -28,6 +31,7 @@ class Replica(Share):
 
     def __init__(self, crew: Crew, opening: Opening) -> None:
         super().__init__(crew, opening)
+        self._agreed: dict[tuple[int, ...], str | None] = {}
         self._shared_weights = opening.training is not None and opening.settings.zero == 3  # noqa: PLR2004 - ZeRO 3
         if opening.training is not None:
             self._learning = replica_engine(self._calculated, self._bare, opening, self._rows)
@@ -38,24 +42,36 @@ class Replica(Share):
         engine, total = self._learning.engine, 0.0
         for number, dealt in enumerate(step.rounds):
             given, batch = dealt[self.row], None if own is None else own[number]
-            shape = one_voxel_of(dealt) if given is None else given.inputs
-            with memory_guard(self.device, partial(self._thrift.advice, shape, training=True)):
+            largest = max((one.inputs for one in dealt if one is not None), key=math.prod)
+            with memory_guard(self.device, partial(self._thrift.advice, largest, training=True)):
+                way = self._agreed_way(largest)
                 if given is None:
-                    self._keep_step(step, shape)
+                    self._keep_step(step, one_voxel_of(dealt), way)
                     continue
                 inputs, times = self._inputs(given, batch)
-                (output,) = engine((inputs, self._marked(times)), self.way(shape, training=True))
+                (output,) = engine((inputs, self._marked(times)), way)
                 share, value = self._part_of_loss(step, output, self._target(given, batch))
                 total += value
                 engine.backward(share, scale_wrt_gas=False)
         engine.step()
         return total
 
-    def _keep_step(self, step: Step, shape: tuple[int, ...]) -> None:
+    def _agreed_way(self, shape: tuple[int, ...]) -> str | None:
+        """Return the leanest of the ways that processes would go with the largest inputs of a round.
+
+        ZeRO adds gradients up as they come, which is in another order on another way.
+        """
+        if shape not in self._agreed:
+            names = ways_of(self._calculated.network, Work(shape, self._precision, training=True), self.device)
+            mine = names.index(self.way(shape, training=True))
+            self._agreed[shape] = names[int(max(given[0] for given in self._crew.collect([mine])))]
+        return self._agreed[shape]
+
+    def _keep_step(self, step: Step, shape: tuple[int, ...], way: str | None) -> None:
         """Do as if there were an example, where other rows have one: all must exchange gradients as often."""
         assert self._learning is not None  # noqa: S101 - as the caller made sure
         inputs, times = one_voxel(shape, self.device)
-        (output,) = self._learning.engine((inputs, self._marked(times)), self.way(shape, training=True))
+        (output,) = self._learning.engine((inputs, self._marked(times)), way)
         self._learning.engine.backward(step.loss(output, torch.zeros_like(output)) * 0, scale_wrt_gas=False)
 
     def _marked(self, times: Tensor) -> Tensor:

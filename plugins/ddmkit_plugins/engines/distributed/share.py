@@ -121,7 +121,9 @@ class Share(ABC):
         if lowered and opening.training is None and isinstance(opening.network, Lowerable):
             opening.network.lower(torch.bfloat16)
         network = self._mine(opening)
-        layout = torch.channels_last_3d if opening.settings.channels_last else torch.contiguous_format
+        # DeepSpeed, which flattens weights, has them in the usual layout.
+        turned = opening.settings.channels_last and opening.training is None
+        layout = torch.channels_last_3d if turned else torch.contiguous_format
         with memory_guard(self.device, _SMALLER_NETWORK):
             network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
         limit = None if opening.settings.memory is None else bytes_of(opening.settings.memory)

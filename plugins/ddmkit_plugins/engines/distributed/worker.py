@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ddmkit_plugins.engines.distributed.share import Share
 
 
-def work(crew: Crew) -> None:
-    """Do what the first process tells until it tells the end, or is gone."""
+def work(crew: Crew) -> NoReturn:
+    """Do what the first process tells until it tells the end, and end."""
     # Ctrl-C and a scheduler's warning are the first process's business, which saves before it ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -41,11 +41,12 @@ def work(crew: Crew) -> None:
             raise
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(1) from error
+    crew.leave()
 
 
 def _end_with_the_first() -> None:
     """End once the process that began this one is gone: whatever it was killed by, its end of the pipe closes."""
-    while sys.stdin.buffer.read(1):
+    while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(1)
 
