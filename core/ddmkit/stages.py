@@ -44,10 +44,10 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from ddmkit.footprint import Footprint, Work, calculating, count, countable, given_to, without_memory
-from ddmkit.thrift import ways_of
+from ddmkit.thrift import Lowerable, ways_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 State: TypeAlias = tuple[Tensor, ...]
 """What goes from one layer to the next."""
@@ -71,7 +71,8 @@ class Divisible(Protocol):
 
         A state is a tuple of tensors, floating and of shape (N, …): (x, t) at the very beginning, (answer,) at the end,
         between as the network likes. The part's weights are the network's own, under the names that they have there.
-        If the network has several ways (see `ddmkit.thrift`), so has each part: `forward(state, way)`.
+        If the network has several ways (see `ddmkit.thrift`), so has each part: `forward(state, way)`. A state that
+        comes as a list may be emptied, by which the part is the only one to hold it.
         """
         ...
 
@@ -96,13 +97,18 @@ class Stage(nn.Module):
         self._before = (without_memory(network.part(range(layers.start))),)
 
     @override
-    def forward(self, state: State, way: str | None = None) -> State:
-        """Return the state after these layers."""
+    def forward(self, state: Sequence[Tensor], way: str | None = None) -> State:
+        """Return the state after these layers; one that comes in as a list may be emptied."""
         if not (self._singly and torch.is_grad_enabled()):
             return _through(self.part, state, way)
         for layer in self._singly:
-            state = checkpoint(partial(_through, layer, way=way), state, use_reentrant=False)
-        return state
+            state = checkpoint(partial(_through, layer, way=way), tuple(state), use_reentrant=False)
+        return tuple(state)
+
+    def lower(self, precision: torch.dtype) -> None:
+        """Keep weights in a lower precision that are only ever used in it, if the network has such."""
+        if isinstance(self.part, Lowerable):
+            self.part.lower(precision)
 
     def ways(self, work: Work, device: torch.device) -> tuple[str | None, ...]:
         """Return the ways to go where the whole network is given some work, fastest first."""
@@ -112,17 +118,22 @@ class Stage(nn.Module):
         """Count what these layers take where the whole network is given some work, with what they get from others."""
         stage, entering = countable(self, work), self._entering(work, device)
 
+        def came(entrance: Entrance) -> Sequence[Tensor]:
+            if self._first:
+                return entering
+            state = [torch.empty_like(tensor) for tensor in entering]
+            return entrance(state) if work.training else state
+
         def forward() -> tuple[Tensor, Entrance]:
             entrance = Entrance()
-            state = entering if self._first else tuple(map(torch.empty_like, entering))
             with calculating(work, device):
-                state = stage(entrance(state) if work.training and not self._first else state, work.way)
+                after: State = stage(came(entrance), work.way)
                 if not work.training:
-                    return state[-1], entrance
+                    return after[-1], entrance
                 if self._last:
-                    return state[0].float().square().mean(), entrance
-                shapes = [tensor.to("meta") for tensor in state]
-                return leave(state, lambda index: torch.empty_like(shapes[index])), entrance
+                    return after[0].float().square().mean(), entrance
+                shapes = [tensor.to("meta") for tensor in after]
+                return leave(after, lambda index: torch.empty_like(shapes[index])), entrance
 
         def run() -> None:
             held = [forward() for _ in range(self._held if work.training else 1)]
@@ -157,13 +168,13 @@ class Entrance:
         self.gradients: dict[int, Tensor] = {}
         """By the tensor's place in the state, once a way back has been gone; one may be missing that nothing used."""
 
-    def __call__(self, state: State) -> State:
+    def __call__(self, state: Sequence[Tensor]) -> list[Tensor]:
         """Return the state with a way back to here; the caller should forget the one it gave."""
         anchor = torch.zeros((), requires_grad=True)
-        return tuple(
+        return [
             _Entered.apply(anchor, self.gradients, index, tensor)  # type: ignore[no-untyped-call]  # torch leaves it so
             for index, tensor in enumerate(state)
-        )
+        ]
 
 
 class _Entered(torch.autograd.Function):
@@ -243,7 +254,7 @@ def _edges(tensors: Iterable[Tensor]) -> set[_Edge]:
     return found
 
 
-def _through(part: nn.Module, state: State, way: str | None) -> State:
+def _through(part: nn.Module, state: Sequence[Tensor], way: str | None) -> State:
     after: State = part(state) if way is None else part(state, way)
     return after
 

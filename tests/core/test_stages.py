@@ -39,7 +39,7 @@ def learned_in(network: Chain, stages: Sequence[Callable[[State], State]]) -> tu
     for number, stage in enumerate(stages):
         if number > 0:
             ends.append(leave(state, fetching(entrances[number], state)))
-            state = entrances[number](tuple(tensor.detach().clone() for tensor in state))
+            state = tuple(entrances[number]([tensor.detach().clone() for tensor in state]))
         state = stage(state)
     answer = state[0]
     for end in [(answer * NOISE).sum(), *reversed(ends)]:

@@ -55,6 +55,22 @@ class Foreseeable(Protocol):
     """Whether inputs are copied into that layout."""
 
 
+@runtime_checkable
+class Shared(Protocol):
+    """An engine with several processes, in rows that each have the whole network and examples of their own."""
+
+    at_once: int | None
+    """Examples that a process works on at once in training; None for all that its row has of a batch."""
+
+    def rows(self) -> int:
+        """Return how many rows there are, or would be."""
+        ...
+
+    def pieces(self, network: nn.Module, batch_size: int) -> list[nn.Module]:
+        """Return what the processes of a row have of a network: all of it, or a stage each (`ddmkit.stages`)."""
+        ...
+
+
 class StepForecast(NamedTuple):
     """A training step by one of the network's ways."""
 
@@ -125,6 +141,7 @@ class Forecaster:
         self.device, self.shape = device, shape
         self._resting, self._progress = resting, progress
         self._networks: dict[str, nn.Module] = {}
+        self._names: dict[str, list[str]] = {}
         self._counted: dict[tuple[str, Work], Footprint] = {}
         self._wanted = 0
 
@@ -136,24 +153,24 @@ class Forecaster:
         """
         run = _Run(configuration, self.shape, self.device)
         precision = getattr(torch, engine_of(configuration).precision)
-        network, name = self._network(configuration)
-        size, members = run.examples, run.members
-        step = Work((size, configuration.in_channels, *run.window), precision, training=True)
-        case = Work((members, configuration.in_channels, *run.volume), precision, training=False)
+        step = Work((run.examples, configuration.in_channels, *run.window), precision, training=True)
+        case = Work((run.evaluated, configuration.in_channels, *run.volume), precision, training=False)
+        pieces = self._pieces(configuration)
         steps, cases = (
-            {way: (name, work._replace(way=way)) for way in ways_of(network, work, self.device)}
-            for work in (step, case)
+            {way: [(name, work._replace(way=way)) for name in pieces] for way in ways_of(piece, work, self.device)}
+            for work, piece in ((step, next(iter(pieces.values()))), (case, next(iter(pieces.values()))))
         )
-        self._wanted += sum(key not in self._counted for key in (*steps.values(), *cases.values()))
-        weights = sum(parameter.nbytes for parameter in network.parameters())
-        evaluated = weight_bytes(network, precision)
+        keys = [key for works in (*steps.values(), *cases.values()) for key in works]
+        self._wanted += sum(key not in self._counted for key in keys)
+        weights = max(sum(parameter.nbytes for parameter in piece.parameters()) for piece in pieces.values())
+        evaluated = max(weight_bytes(piece, precision) for piece in pieces.values())
         return Forecast(
             precision=engine_of(configuration).precision,
             window=run.window,
             volume=run.volume,
             waiting=run.waiting,
-            steps=tuple(self._step(run, weights, way, self._count(*key)) for way, key in steps.items()),
-            cases=tuple(self._case(run, weights, evaluated, way, self._count(*key)) for way, key in cases.items()),
+            steps=tuple(self._step(run, weights, way, self._most(keys)) for way, keys in steps.items()),
+            cases=tuple(self._case(run, weights, evaluated, way, self._most(keys)) for way, keys in cases.items()),
         )
 
     def _step(self, run: _Run, weights: int, way: str | None, counted: Footprint) -> StepForecast:
@@ -166,7 +183,7 @@ class Forecaster:
     def _case(self, run: _Run, weights: int, evaluated: int, way: str | None, counted: Footprint) -> CaseForecast:
         sampling = run.inputs + max(taken(counted, self.device) + run.sampled, run.reading)
         trained = run.kept(weights) + weights + run.waiting
-        once = counted.operations // run.members
+        once = counted.operations // run.evaluated
         return CaseForecast(
             way,
             self._resting + evaluated + sampling,
@@ -175,13 +192,24 @@ class Forecaster:
             once * run.evaluations,
         )
 
-    def _network(self, configuration: Configuration) -> tuple[nn.Module, str]:
-        """Return the network without memory, and a name that no other one has."""
+    def _pieces(self, configuration: Configuration) -> dict[str, nn.Module]:
+        """Return the network without memory, or its stages, by a name that no other one has."""
         channels = configuration.in_channels, configuration.out_channels
+        engine, size = configuration.engine, configuration.training.batch_size
         name = f"{channels} {configuration.backbone.tree()}"
-        if name not in self._networks:
-            self._networks[name] = bare_network(configuration)
-        return self._networks[name], name
+        if isinstance(engine, Shared):
+            name += f" {size} {engine.tree()}"
+        if name not in self._names:
+            whole = bare_network(configuration)
+            pieces = engine.pieces(whole, size) if isinstance(engine, Shared) else [whole]
+            self._names[name] = [f"{name} {number}" for number in range(len(pieces))]
+            self._networks |= dict(zip(self._names[name], pieces, strict=True))
+        return {piece: self._networks[piece] for piece in self._names[name]}
+
+    def _most(self, keys: list[tuple[str, Work]]) -> Footprint:
+        """Return the largest peak of several pieces, and the operations of all, which wait for each other."""
+        counted = [self._count(*key) for key in keys]
+        return Footprint(max(one.peak for one in counted), sum(one.operations for one in counted))
 
     def _count(self, name: str, work: Work) -> Footprint:
         key = name, work
@@ -207,12 +235,18 @@ class _Run:
         """What sampling sees."""
         self.window = Window((0, 0, 0), size, size, factor).shape
         """What a training step sees."""
-        self.examples = min(configuration.engine.micro_batch or training.batch_size, training.batch_size)
+        engine = configuration.engine
+        shared = isinstance(engine, Shared)
+        of_row = math.ceil(training.batch_size / engine.rows()) if isinstance(engine, Shared) else training.batch_size
+        at_once = engine.at_once if isinstance(engine, Shared) else engine.micro_batch
+        self.examples = min(at_once or of_row, of_row)
         """At once."""
-        self.parts = training.batch_size / self.examples
+        self.parts = of_row / self.examples
         """Of a batch, one after the other."""
         self.members = min(sampling.ensemble, sampling.members_at_once)
         """At once."""
+        self.evaluated = 1 if shared else self.members
+        """Of these, by one process."""
         self.evaluations = configuration.sampler.steps * sampling.ensemble
         """Of one member each, for a case."""
 

@@ -35,7 +35,7 @@ from ddmkit_plugins.backbones.way_back import ActivatedBack, ConvolutionBack, Sh
 from ddmkit_plugins.backbones.weight_gradient import input_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ddmkit_plugins.backbones.activation import Moments
     from ddmkit_plugins.backbones.normalization import Norm
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     _Gradients: TypeAlias = tuple[Tensor | None, ...]
 
 
-def go(layers: Layers, state: State, dtype: torch.dtype, *, recompute: bool) -> State:
+def go(layers: Layers, state: Sequence[Tensor], dtype: torch.dtype, *, recompute: bool) -> State:
     """Return what `layers.go(state, "plain")` does, ready for its gradients.
 
     Args:

@@ -32,7 +32,7 @@ from ddmkit_plugins.backbones.slabs import (
 from ddmkit_plugins.backbones.unet3d_network import ResidualBlock, average, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ddmkit_plugins.backbones.slabs import Prologue, Reader, Size
     from ddmkit_plugins.backbones.unet3d_network import Layers, State, Upsample
@@ -74,7 +74,7 @@ class Volume:
         return self._tensor
 
 
-def go(layers: Layers, state: State, dtype: torch.dtype, *, recompute: bool) -> State:
+def go(layers: Layers, state: Sequence[Tensor], dtype: torch.dtype, *, recompute: bool) -> State:
     """Return what `layers.go(state, "plain")` does, one member after the other.
 
     Args:
@@ -85,12 +85,19 @@ def go(layers: Layers, state: State, dtype: torch.dtype, *, recompute: bool) -> 
     """
     with torch.no_grad(), torch.autocast(stood_for(state[0].device).type, enabled=False):
         embedding, skips, h = layers.enter(state)
+        # Each member is taken out of what came in, so that the last one's volumes are no one's but its own.
+        waiting = [[skip[place] for skip in (*skips, h)] for place in _members(h)]
+        del skips, h
         members = []
-        for place in (slice(member, member + 1) for member in range(len(h))):
-            evaluation = _Evaluation(layers, embedding[place], dtype, recompute=recompute)
-            members.append(evaluation.go([skip[place] for skip in skips], h[place]))
+        for one in embedding:
+            evaluation = _Evaluation(layers, one[None], dtype, recompute=recompute)
+            members.append(evaluation.go(waiting.pop(0)))
         after, *left = members[0] if len(members) == 1 else map(torch.cat, zip(*members, strict=True))
         return layers.leave(embedding, left, after)
+
+
+def _members(x: Tensor) -> list[slice]:
+    return [slice(member, member + 1) for member in range(len(x))]
 
 
 class _Evaluation:
@@ -103,11 +110,13 @@ class _Evaluation:
         # Of the finest level, how the decoder will come by what h is: read from the network's input.
         self._again: Volume | None = None
 
-    def go(self, given: list[Tensor], x: Tensor) -> list[Tensor]:
-        """Return h after the layers, then the skips that are left."""
+    def go(self, given: list[Tensor]) -> list[Tensor]:
+        """Return h after the layers, then the skips that are left; `given`, skips and h before, is emptied."""
         layers = self._layers
-        skips = [self._entered(skip) for skip in given]
-        h = skips[-1] if skips and layers.enters_encoder else self._entered(x)
+        *skips, h = map(self._entered, given)
+        given.clear()
+        if skips and layers.enters_encoder:
+            h = skips[-1]
         self._again = h if self._recomputes else None
         h = walk(layers, self, skips, h)
         if layers.answer is None or layers.normalize is None:

@@ -19,7 +19,7 @@ from ddmkit.footprint import Work, stood_for
 from ddmkit_plugins.backbones.normalization import ChannelNorm, GroupNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ddmkit_plugins.backbones.normalization import Norm
     from ddmkit_plugins.backbones.unet3d_settings import UNet3dSettings
@@ -74,12 +74,14 @@ class Layers(nn.Module):
             if isinstance(module, nn.Conv3d):
                 module.weight.data = module.weight.data.to(precision)
 
-    def enter(self, state: State) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return (embedding, skips, h) of the state that comes in."""
+    def enter(self, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return (embedding, skips, h) of the state that comes in; a list is emptied."""
         if self.time_embedding is not None:
             x, t = state
             return self.time_embedding(t), [], x
         embedding, *skips = state
+        if isinstance(state, list):
+            state.clear()
         return embedding, skips, skips[-1] if self.enters_encoder else skips.pop()
 
     def leave(self, embedding: Tensor, skips: list[Tensor], h: Tensor) -> State:
@@ -88,7 +90,7 @@ class Layers(nn.Module):
             return (h,)
         return (embedding, *skips) if self.leaves_encoder else (embedding, *skips, h)
 
-    def go(self, state: State, way: str) -> State:
+    def go(self, state: Sequence[Tensor], way: str) -> State:
         """Return the state after these layers, by one of the ways."""
         if way != "plain":
             return self._lean(state, recompute=way == "recompute")
@@ -98,7 +100,7 @@ class Layers(nn.Module):
             h = self.answer(silu(self.normalize(h)))
         return self.leave(embedding, skips, h)
 
-    def _lean(self, state: State, *, recompute: bool) -> State:
+    def _lean(self, state: Sequence[Tensor], *, recompute: bool) -> State:
         from ddmkit_plugins.backbones import unet3d_gradients, unet3d_lean  # which know this module
 
         kind = stood_for(state[0].device).type
@@ -183,7 +185,7 @@ class Part(Layers):
         )
 
     @override
-    def forward(self, state: State, way: str = "plain") -> State:
+    def forward(self, state: Sequence[Tensor], way: str = "plain") -> State:
         """Return the state after these layers."""
         return self.go(state, way)
 

@@ -105,20 +105,38 @@ class DeepSpeed(DeviceSettings):
         from ddmkit_plugins.engines.distributed.configuring import configuration
         from ddmkit_plugins.engines.distributed.gathering import gathered, size_of
         from ddmkit_plugins.engines.distributed.session import DistributedSession
-        from ddmkit_plugins.engines.distributed.share import Opening
+        from ddmkit_plugins.engines.distributed.share import Opening, parts_of
 
         rows = size_of(self) // self.stages
         if training is not None:
             _refuse_uneven(training, rows)
             configuration(self, training, rows)  # whose file may contradict the run
         settings = self.in_precision(network, torch.device(self.chosen()), training=training is not None)
-        layers = settings.layers(network, training, rows)
+        layers = settings.layers(network, 1 if training is None else parts_of(self, training.batch_size, rows))
         return DistributedSession(gathered(self, logs), Opening(network, settings, training, layers, logs))
 
     @property
     def at_once(self) -> int | None:
         """Examples on a device at once; None for a row's share of the batch."""
         return self.micro_batch or (1 if self.stages > 1 else None)
+
+    def rows(self) -> int:
+        """Return how many rows of devices there would be."""
+        from ddmkit_plugins.engines.distributed.gathering import asked_for
+
+        return max(1, asked_for(self) // self.stages)
+
+    def pieces(self, network: nn.Module, batch_size: int) -> list[nn.Module]:
+        """Return what the processes of a row have of a network.
+
+        Raises:
+            ConfigurationError: the network cannot be cut, or not into so many.
+        """
+        from ddmkit_plugins.engines.distributed.share import parts_of, piece
+
+        parts = parts_of(self, batch_size, self.rows())
+        layers = self.layers(network, parts)
+        return [piece(self, network, layers, stage, parts) for stage in range(len(layers))]
 
     @staticmethod
     def require_deepspeed() -> None:
@@ -134,8 +152,12 @@ class DeepSpeed(DeviceSettings):
             )
             raise ConfigurationError(msg)
 
-    def layers(self, network: nn.Module, training: Training | None, rows: int) -> tuple[range, ...]:
+    def layers(self, network: nn.Module, parts: int) -> tuple[range, ...]:
         """Return the layers of each stage.
+
+        Args:
+            network: with or without memory.
+            parts: micro-batches that each row has in a step.
 
         Raises:
             ConfigurationError: the network cannot be cut, or not into so many.
@@ -143,7 +165,7 @@ class DeepSpeed(DeviceSettings):
         import torch
 
         from ddmkit.stages import Divisible, cut, layers_of
-        from ddmkit_plugins.engines.distributed.share import held_by, parts_of
+        from ddmkit_plugins.engines.distributed.share import held_by
 
         if self.stages == 1 and not self.checkpointing:
             return (range(0),)
@@ -156,9 +178,9 @@ class DeepSpeed(DeviceSettings):
                 f"{'' if self.cuts is None else ' and engine.cuts=' + ','.join(map(str, self.cuts))} asks for more."
             )
             raise ConfigurationError(msg)
-        parts = 1 if training is None else parts_of(self, training, rows)
         precision: torch.dtype = getattr(torch, self.precision)
-        device = torch.device(self.chosen())
+        on_gpu = torch.cuda.is_available() if self.device == "auto" else self.device != "cpu"
+        device = torch.device("cuda" if on_gpu else "cpu")
         cuts = self.cuts or cut(
             network, self.stages, lambda stage: held_by(stage, self.stages, parts), precision, device
         )

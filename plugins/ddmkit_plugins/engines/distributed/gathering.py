@@ -41,7 +41,7 @@ def size_of(settings: DeepSpeed) -> int:
             raise ConfigurationError(msg)
         size = place.size
     else:
-        size = asked or _devices_here(settings)
+        size = asked_for(settings)
         _refuse_more_than_there_are(settings, size)
     if size % settings.stages:
         msg = f"{size} devices are no multiple of engine.stages={settings.stages}: type -o engine.devices=N with one."
@@ -49,8 +49,12 @@ def size_of(settings: DeepSpeed) -> int:
     return size
 
 
-def _devices_here(settings: DeepSpeed) -> int:
-    return torch.cuda.device_count() if settings.chosen() == "cuda" else _DEFAULT_PROCESSES
+def asked_for(settings: DeepSpeed) -> int:
+    """Return how many processes would be begun, whether or not there are as many devices."""
+    if settings.devices is not None:
+        return settings.devices
+    here = torch.cuda.device_count() if settings.device in {"auto", "cuda"} else 0
+    return here or _DEFAULT_PROCESSES
 
 
 def _refuse_more_than_there_are(settings: DeepSpeed, size: int) -> None:

@@ -41,10 +41,10 @@ class Joint:
             self._onward.send(tensor, self._after, parcel)
         return parcel
 
-    def receive(self) -> State:
+    def receive(self) -> list[Tensor]:
         """Return the state that the stage before sends."""
         forms = receive_forms(self._before, self._crew.control)
-        return tuple(self._onward.receive(form, self._before) for form in forms)
+        return [self._onward.receive(form, self._before) for form in forms]
 
     def fetching(self, forms: Sequence[Form]) -> Fetching:
         """Return what fetches the gradients in a state, of such forms, from the stage after."""

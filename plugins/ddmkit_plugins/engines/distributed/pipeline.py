@@ -52,13 +52,14 @@ class Staged(Share):
         shape = one_voxel_of(dealt) if given is None else given.inputs
         with memory_guard(self.device, partial(self._thrift.advice, shape, training=True)):
             entrance, forms = Entrance(), []
+            came: Sequence[Tensor]
             if self.stage > 0:
-                state = self._joint.receive()
-                forms = [Form.of(tensor) for tensor in state]
-                state = entrance(state)
+                came = self._joint.receive()
+                forms = [Form.of(tensor) for tensor in came]
+                came = entrance(came)
             else:
-                state = one_voxel(shape, self.device) if given is None else self._inputs(given, own)
-            state = self._calculated(state, self.way(shape, training=True))
+                came = one_voxel(shape, self.device) if given is None else self._inputs(given, own)
+            state = self._calculated(came, self.way(shape, training=True))
             if not self._last:
                 fetching = self._joint.fetching([Form.of(tensor) for tensor in state])
                 return _Flight(leave(state, fetching), entrance, forms, self._joint.send(state), fetching), 0.0
@@ -84,15 +85,14 @@ class Staged(Share):
         out, onward = Parcel(), Parcel()
         mine = self._dealt_singly(members, shape, own, out) if self.stage == 0 else None
         for _ in range(members[self.row]):
-            state = self._joint.receive() if mine is None else next(mine)
-            state = self._evaluated(state, (1, *shape))
+            after = self._evaluated(self._joint.receive() if mine is None else next(mine), (1, *shape))
             onward.wait()
             if self._last:
-                answer = state[0].float().cpu()
+                answer = after[0].float().cpu()
                 send_forms((answer,), 0, out, self._crew.control)
                 self._data.send(answer, 0, out)
             else:
-                onward = self._joint.send(state)
+                onward = self._joint.send(after)
         onward.wait()
         out.wait()
         return None if own is None else self._answers(members)
@@ -112,7 +112,7 @@ class Staged(Share):
                 self._data.send(part, row, out)
         return iter(singly[: members[0]])
 
-    def _evaluated(self, state: State, shape: tuple[int, ...]) -> State:
+    def _evaluated(self, state: Sequence[Tensor], shape: tuple[int, ...]) -> State:
         way = self.way(shape, training=False)
         with memory_guard(self.device, partial(self._thrift.advice, shape, training=False)):
             if self._learning is None:

@@ -91,8 +91,8 @@ class Calculated(nn.Module):
         self._kind, self._lowered, self._staged = device.type, precision != torch.float32, staged
 
     @override
-    def forward(self, state: State, way: str | None = None) -> State:
-        """Return the state after the layers."""
+    def forward(self, state: Sequence[Tensor], way: str | None = None) -> State:
+        """Return the state after the layers; one that comes in as a list may be emptied."""
         options = () if way is None else (way,)
         with torch.autocast(self._kind, dtype=torch.bfloat16, enabled=self._lowered, cache_enabled=False):
             if self._staged:
@@ -120,7 +120,8 @@ class Share(ABC):
         self._precision = torch.bfloat16 if lowered else torch.float32
         if lowered and opening.training is None and isinstance(opening.network, Lowerable):
             opening.network.lower(torch.bfloat16)
-        network = self._mine(opening)
+        parts = 1 if opening.training is None else parts_of(opening.settings, opening.training.batch_size, self._rows)
+        network = piece(opening.settings, opening.network, opening.layers, self.stage, parts)
         # DeepSpeed, which flattens weights, has them in the usual layout.
         turned = opening.settings.channels_last and opening.training is None
         layout = torch.channels_last_3d if turned else torch.contiguous_format
@@ -142,19 +143,6 @@ class Share(ABC):
     @property
     def _last(self) -> bool:
         return self.stage == self._stages - 1
-
-    def _mine(self, opening: Opening) -> nn.Module:
-        """Return the layers of this process."""
-        network, settings = opening.network, opening.settings
-        if self._stages == 1 and not settings.checkpointing:
-            return network
-        assert isinstance(network, Divisible)  # noqa: S101 - as was made sure before processes were told of it
-        held = (
-            1
-            if opening.training is None
-            else held_by(self.stage, self._stages, parts_of(settings, opening.training, self._rows))
-        )
-        return Stage(network, opening.layers[self.stage], held=held, checkpointing=settings.checkpointing)
 
     def _calculating(self, network: nn.Module) -> Calculated:
         return Calculated(network, self.device, self._precision, staged=self._staged)
@@ -288,9 +276,26 @@ def one_voxel_of(dealt: Sequence[Given | None]) -> tuple[int, ...]:
     return 1, channels, 1, 1, 1
 
 
-def parts_of(settings: DeepSpeed, training: Training, rows: int) -> int:
+def piece(settings: DeepSpeed, network: nn.Module, layers: Sequence[range], stage: int, parts: int) -> nn.Module:
+    """Return what a process has of a network: all of it, or one stage.
+
+    Args:
+        settings: of the engine.
+        network: all of it.
+        layers: of each stage.
+        stage: from 0.
+        parts: micro-batches that go through in a step.
+    """
+    if len(layers) == 1 and not settings.checkpointing:
+        return network
+    assert isinstance(network, Divisible)  # noqa: S101 - as was made sure where it was cut
+    held = held_by(stage, len(layers), parts)
+    return Stage(network, layers[stage], held=held, checkpointing=settings.checkpointing)
+
+
+def parts_of(settings: DeepSpeed, batch_size: int, rows: int) -> int:
     """Return how many micro-batches each row has in a step."""
-    of_row = math.ceil(training.batch_size / rows)
+    of_row = math.ceil(batch_size / rows)
     return math.ceil(of_row / (settings.at_once or of_row))
 
 
