@@ -56,6 +56,10 @@ _SIDE = 128
 """Voxels of the volume that is planned for, where activations far outweigh weights, as in all that needs cutting."""
 
 
+_FEW = 16
+"""Layers of which every cut can be tried."""
+
+
 @runtime_checkable
 class Divisible(Protocol):
     """A network that can be cut between its layers."""
@@ -70,9 +74,10 @@ class Divisible(Protocol):
         """Return some of the layers, a module from the state before them to the state after them.
 
         A state is a tuple of tensors, floating and of shape (N, …): (x, t) at the very beginning, (answer,) at the end,
-        between as the network likes. The part's weights are the network's own, under the names that they have there.
-        If the network has several ways (see `ddmkit.thrift`), so has each part: `forward(state, way)`. A state that
-        comes as a list may be emptied, by which the part is the only one to hold it.
+        between as the network likes, though no bare weight. A part of no layers hands on the state as it is. The
+        part's weights are the network's own, under the names that they have there. If the network has several ways
+        (see `ddmkit.thrift`), so has each part: `forward(state, way)`. A state that comes as a list may be emptied, by
+        which the part is the only one to hold it.
         """
         ...
 
@@ -132,8 +137,8 @@ class Stage(nn.Module):
                     return after[-1], entrance
                 if self._last:
                     return after[0].float().square().mean(), entrance
-                shapes = [tensor.to("meta") for tensor in after]
-                return leave(after, lambda index: torch.empty_like(shapes[index])), entrance
+                # What is sent stays until it has arrived, which may be as late as this.
+                return leave(after, lambda index: torch.empty_like(after[index])), entrance
 
         def run() -> None:
             held = [forward() for _ in range(self._held if work.training else 1)]
@@ -232,9 +237,8 @@ class _Left(torch.autograd.Function):
         return None, None, *(ctx.fetch(index) for index in ctx.indices)
 
 
-def _joined(fetch: Callable[[int], Tensor], index: int, gradient: Tensor | None) -> Tensor:
-    fetched = fetch(index)
-    return fetched if gradient is None else fetched.add_(gradient)
+def _joined(fetch: Callable[[int], Tensor], index: int, gradient: Tensor) -> Tensor:
+    return fetch(index).add_(gradient)
 
 
 _Edge: TypeAlias = tuple[torch.autograd.graph.Node, int]
@@ -283,8 +287,8 @@ def cut(
 def balanced(depth: int, stages: int, peak: Callable[[range, int], int]) -> tuple[int, ...]:
     """Return the layers that the stages but the first begin with, so that the largest peak is least.
 
-    With more than two stages it may be a little above the least, where a layer is so large that it matters which stage
-    has to have it.
+    Of many layers not all cuts are tried: the largest peak may be a little above the least where one layer takes much of
+    a stage's share by itself.
 
     Args:
         depth: layers in all.
@@ -303,7 +307,7 @@ def balanced(depth: int, stages: int, peak: Callable[[range, int], int]) -> tupl
         # A later cut gives more to this stage and less to those after it: the best is where they cross, or just before.
         crossing = bisect_left(places, x=True, key=lambda at: peak(range(start, at), stage) >= best(at, stage + 1)[0])
         found = []
-        for place in places[max(0, crossing - 1) : crossing + 1]:
+        for place in places if depth <= _FEW else places[max(0, crossing - 1) : crossing + 1]:
             rest, cuts = best(place, stage + 1)
             found.append((max(peak(range(start, place), stage), rest), (place, *cuts)))
         return min(found)
