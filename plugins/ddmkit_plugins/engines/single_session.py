@@ -119,7 +119,7 @@ class SingleSession(Session):
             moments = {
                 moment: torch.empty_like(parameter).copy_(saved[f"{moment}.{name}"]) for moment in checkpoint.MOMENTS
             }
-            self._optimizer.state[parameter] = {"step": state["step"].cpu().clone(), **moments}
+            self._optimizer.state[parameter] = {"step": state["step"].clone(), **moments}
 
     @override
     def peak_memory(self) -> int:

@@ -57,16 +57,18 @@ class Crew:
         place: of this process.
         device: where it works.
         store: shared by all.
+        shares: whether others work on the same device.
         children: the processes that this one began.
         joined: whether a launcher began all of them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another thing
         self,
         place: Place,
         device: torch.device,
         store: TCPStore,
         *,
+        shares: bool,
         children: list[Child] | None = None,
         joined: bool = False,
     ) -> None:
@@ -76,8 +78,8 @@ class Crew:
         self._store, self._children = store, children or []
         self._broken = False
         self._ended = threading.Event()
-        self.shares_device = place.local_size > (1 if device.type == "cpu" else torch.cuda.device_count())
-        self.speaks_nccl = device.type == "cuda" and not self.shares_device
+        self.shares_device = shares
+        self.speaks_nccl = device.type == "cuda" and not shares
         # DeepSpeed asks the environment for these.
         os.environ.update(LOCAL_RANK=str(device.index or 0), DS_ACCELERATOR=device.type)
         if device.type == "cuda":

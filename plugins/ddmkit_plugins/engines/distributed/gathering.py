@@ -9,13 +9,16 @@ import torch
 
 from ddmkit import ConfigurationError, DeviceError
 from ddmkit_plugins.engines.distributed.crew import Crew
-from ddmkit_plugins.engines.distributed.launch import Place, begin, device_of, launched, meet, meeting_of
+from ddmkit_plugins.engines.distributed.launch import Place, begin, device_of, launched, meet, meeting_of, shares_device
 from ddmkit_plugins.engines.distributed.worker import work
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch leaves it so
+
     from ddmkit_plugins.engines.deepspeed import DeepSpeed
+    from ddmkit_plugins.engines.distributed.launch import Child
 
 _DEFAULT_PROCESSES = 2
 """On a CPU."""
@@ -91,8 +94,7 @@ def gathered(settings: DeepSpeed, logs: Path | None) -> Crew:
         if place is not None:
             return _joined(settings, place)
         store, children = begin(size, settings.port, settings.chosen(), logs)
-        here = Place(0, size, 0, size)
-        _crews.append(Crew(here, device_of(settings.chosen(), here), store, children=children))
+        _crews.append(_crew(settings, Place(0, size, 0, size), store, children=children))
     crew = _crews[0]
     if crew.size != size or crew.device.type != torch.device(settings.chosen()).type:
         msg = (
@@ -105,7 +107,19 @@ def gathered(settings: DeepSpeed, logs: Path | None) -> Crew:
 
 def _joined(settings: DeepSpeed, place: Place) -> Crew:
     if not _crews:
-        _crews.append(
-            Crew(place, device_of(settings.chosen(), place), meet(meeting_of(os.environ), place), joined=True)
-        )
+        _crews.append(_crew(settings, place, meet(meeting_of(os.environ), place), joined=True))
     return _crews[0]
+
+
+def _crew(
+    settings: DeepSpeed, place: Place, store: TCPStore, *, children: list[Child] | None = None, joined: bool = False
+) -> Crew:
+    device = settings.chosen()
+    return Crew(
+        place,
+        device_of(device, place),
+        store,
+        shares=shares_device(device, place),
+        children=children,
+        joined=joined,
+    )

@@ -78,6 +78,12 @@ def device_of(device: str, place: Place) -> torch.device:
     return torch.device(device)
 
 
+def shares_device(device: str, place: Place) -> bool:
+    """Tell whether several processes work on one device."""
+    alone = 1 if device != "cuda" else torch.cuda.device_count()
+    return place.local_size > alone
+
+
 def meeting_of(environment: Mapping[str, str]) -> Meeting:
     """Return where a launcher lets its processes meet.
 

@@ -103,8 +103,7 @@ class Learning:
         for name, weight in self.learned.items():
             for moment in MOMENTS:
                 self._set_moment(weight, moment, memory.moments[f"{moment}.{name}"])
-        for state in self._states.values():
-            state["step"] = torch.zeros(()) if memory.step is None else memory.step.clone()
+        self._set_step(memory.step)
 
     @property
     def _states(self) -> Any:  # noqa: ANN401 - torch leaves it so
@@ -115,6 +114,11 @@ class Learning:
         steps = [state["step"] for state in self._states.values() if "step" in state]
         return steps[0].cpu().clone() if steps else torch.zeros(())
 
+    def _set_step(self, step: Tensor | None) -> None:
+        """Let AdamW have stepped so often; it wants the number on the parameter's device."""
+        for state in self._states.values():
+            state["step"].fill_(0 if step is None else float(step))
+
     def _begin(self) -> None:
         """Let AdamW have its moments, which it only makes in its first step."""
         self._make_moments()
@@ -122,7 +126,7 @@ class Learning:
     def _make_moments(self) -> None:
         for parameter in self._known():
             self._states[parameter] = {
-                "step": torch.zeros(()),
+                "step": torch.zeros((), device=parameter.device),
                 **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
             }
 
@@ -249,8 +253,7 @@ class SharedWeights(SharedMoments):
             safe_set_local_fp32_param(weight, self._shares[name].data)
             for moment in MOMENTS:
                 self._set_moment(weight, moment, memory.moments[f"{moment}.{name}"])
-        for state in self._states.values():
-            state["step"] = torch.zeros(()) if memory.step is None else memory.step.clone()
+        self._set_step(memory.step)
 
     @override
     def _begin(self) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from ddmkit import DdmkitError
 from ddmkit_plugins.engines.distributed.crew import Crew
-from ddmkit_plugins.engines.distributed.launch import Meeting, Place, device_of, meet
+from ddmkit_plugins.engines.distributed.launch import Meeting, Place, device_of, meet, shares_device
 
 if TYPE_CHECKING:
     from ddmkit_plugins.engines.distributed.share import Share
@@ -61,7 +61,7 @@ def main(  # noqa: PLR0913, PLR0917 - as typed
     if device == "cpu":
         torch.set_num_threads(int(threads))
     store.set(f"here/{rank}", "")
-    work(Crew(place, device_of(device, place), store))
+    work(Crew(place, device_of(device, place), store, shares=shares_device(device, place)))
 
 
 if __name__ == "__main__":
