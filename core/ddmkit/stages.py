@@ -287,8 +287,8 @@ def cut(
 def balanced(depth: int, stages: int, peak: Callable[[range, int], int]) -> tuple[int, ...]:
     """Return the layers that the stages but the first begin with, so that the largest peak is least.
 
-    Of many layers not all cuts are tried: the largest peak may be a little above the least where one layer takes much of
-    a stage's share by itself.
+    Of many layers not all cuts are tried: the largest peak may be a little above the least where one layer takes much
+    of a stage's share by itself.
 
     Args:
         depth: layers in all.

@@ -17,7 +17,7 @@ ROUNDING = 1e-5
 
 
 def results(*task: str) -> dict[str, Any]:
-    """Return what the program of `in_processes` says for a task and its ways; each takes seconds, so all do together."""
+    """Return what the program of `in_processes` says for a task and its ways."""
     program = Path(__file__).with_name("in_processes.py")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", program, *task],
@@ -42,7 +42,8 @@ def all_near(found: dict[str, Any], expected: dict[str, Any], split: str) -> Non
     assert found.keys() == expected.keys(), split
     for name, values in expected.items():
         assert near(found[name], values, 10 * ROUNDING), f"{split}: {name}"
-    assert near(*(np.concatenate([one[name] for name in expected]) for one in (found, expected))), split
+    whole, wanted = (np.concatenate([one[name] for name in expected]) for one in (found, expected))
+    assert near(whole, wanted), split
 
 
 def test_it_learns_what_one_process_learns() -> None:
