@@ -77,6 +77,7 @@ class Crew:
         self.rank, self.size = place.rank, place.size
         self._store, self._children = store, children or []
         self._broken = False
+        self._lost: tuple[int, int] | None = None
         self._ended = threading.Event()
         self.shares_device = shares
         self.speaks_nccl = device.type == "cuda" and not shares
@@ -216,9 +217,8 @@ class Crew:
                 if self._store.check([f"failed/{rank}"]):
                     kind, message = json.loads(self._store.get(f"failed/{rank}"))
                     return self._failed(rank, kind, message)
-            for rank, child in enumerate(self._children, start=1):
-                if (status := child.process.poll()) is not None and status not in {0, 1}:
-                    return self._gone(rank, status)
+            if (lost := self._lost or self._gone()) is not None:
+                return self._mourned(*lost)
             if time.monotonic() > deadline:
                 return None
             time.sleep(0.05)
@@ -229,7 +229,12 @@ class Crew:
         error: DdmkitError = getattr(errors, kind, DeviceError)(message)
         return error
 
-    def _gone(self, rank: int, status: int) -> LostProcessError:
+    def _gone(self) -> tuple[int, int] | None:
+        """Return rank and status of a process that ended, but for those that only ended because of another."""
+        statuses = {rank: child.process.poll() for rank, child in enumerate(self._children, start=1)}
+        return next(((rank, status) for rank, status in statuses.items() if status not in {None, 0, 1}), None)
+
+    def _mourned(self, rank: int, status: int) -> LostProcessError:
         how = f"ended with status {status}"
         if status < 0:
             how = f"was killed by signal {-status} ({signal.Signals(-status).name})"
@@ -247,6 +252,7 @@ class Crew:
                 return
         if self._ended.wait(1):  # in which the others may leave word too
             return
+        self._lost = self._gone()  # before it looks as if the others had ended so too
         for child in self._children:
             child.process.kill()
         if not self.speaks_nccl:

@@ -137,10 +137,6 @@ class Share(ABC):
         self._learning: Learning | None = None
 
     @property
-    def _first(self) -> bool:
-        return self.stage == 0
-
-    @property
     def _last(self) -> bool:
         return self.stage == self._stages - 1
 
