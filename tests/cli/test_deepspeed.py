@@ -86,7 +86,7 @@ def test_a_killed_process_ends_the_run_and_nothing_is_lost(folder: Path) -> None
     run = folder / "killed"
     job: list[str | Path] = [
         PROGRAM,
-        *tiny_job("killed", *STAGES, "-otraining.steps=1000000", "-ovalidation.every=1000000"),
+        *tiny_job("killed", *STAGES, "-oengine.cuts=5", "-otraining.steps=1000000", "-ovalidation.every=1000000"),
     ]
     with subprocess.Popen(job, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True) as started:
         while not (run / "checkpoints" / "last").is_file():
@@ -98,7 +98,8 @@ def test_a_killed_process_ends_the_run_and_nothing_is_lost(folder: Path) -> None
     refused(subprocess.CompletedProcess(job, started.returncode, "", said), 1, "Process 1 of 2", "SIGKILL", "--resume")
     wait_until_gone(run)
     step = int((run / "checkpoints" / "last").read_text("utf-8").strip().removeprefix("step-"))
-    done = call(folder, "train", "--resume", run, f"-otraining.steps={step + 2}", "-ovalidation.test=false")
+    more = ["--engine", "single", f"-otraining.steps={step + 2}", "-ovalidation.test=false"]
+    done = call(folder, "train", "--resume", run, *more)
     assert done.returncode == 0, done.stderr
     assert len(losses(run)) == step + 2
 

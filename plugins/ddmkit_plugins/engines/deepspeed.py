@@ -70,6 +70,11 @@ class DeepSpeed(DeviceSettings):
     def _is_listed(cls, cuts: object) -> object:
         return (cuts,) if isinstance(cuts, int) else cuts
 
+    @field_validator("config")
+    @classmethod
+    def _is_found_from_anywhere(cls, config: Path | None) -> Path | None:
+        return None if config is None else config.absolute()
+
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.devices is not None and self.devices % self.stages:

@@ -1,6 +1,6 @@
 """What the tests of the engine `deepspeed` have done in a program of its own, whose processes end with it.
 
-`python in_processes.py TASK` writes a line of JSON for each result.
+`python in_processes.py TASK …` writes a line of JSON for each result: [task, way, what it found].
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ SPLITS: dict[str, dict[str, Any]] = {
     "two stages, all at once": {**TWO, "stages": 2, "micro_batch": 4},
     "two stages, ZeRO 1, checkpointing": {**TWO, "stages": 2, "zero": 1, "checkpointing": True},
 }
-LEARNED = ("data parallel, one by one", "ZeRO 1", "ZeRO 3", "two stages", "two stages, all at once")
+LEARNED = ("data parallel, one by one", "ZeRO 3", "two stages")
+UNEVEN = ("data parallel", "ZeRO 2", "two stages, all at once")
+ANSWERING = ("data parallel", "two stages")
+LOWERED = ("two stages",)
 CHECKED = ("data parallel", "ZeRO 2, offloaded", "two stages, ZeRO 1, checkpointing")
 """Of the others, ZeRO 3 takes minutes to be opened so often."""
 
@@ -78,62 +81,62 @@ def tensors_of(state: dict[str, torch.Tensor]) -> dict[str, list[float]]:
     return {name: tensor.double().flatten().tolist() for name, tensor in state.items()}
 
 
-def learn(splits: list[str]) -> None:
+def engine(split: str, **settings: Any) -> Engine:  # noqa: ANN401 - whatever a setting may be
+    return Single(device="cpu", **settings) if split == "single" else DeepSpeed(**SPLITS[split], **settings)
+
+
+def learn() -> None:
     """Learn with one process, then with two in different ways."""
-    say("single", learned(Single(device="cpu")))
-    for split in splits:
-        say(split, learned(DeepSpeed(**SPLITS[split])))
+    for split in ("single", *LEARNED):
+        say("learn", split, learned(engine(split)))
 
 
-def check(splits: list[str]) -> None:
+def check() -> None:
     """Hold each way to what an engine owes."""
-    for split in splits:
+    for split in CHECKED:
         try:
-            check_engine(DeepSpeed(**SPLITS[split]))
+            check_engine(engine(split))
         except AssertionError as error:
-            say(split, str(error))
+            say("check", split, str(error))
         else:
-            say(split, "")
+            say("check", split, "")
 
 
-def uneven(splits: list[str]) -> None:
+def uneven() -> None:
     """Step with examples of several sizes, not as many of each as there are rows."""
     pieces = [batch(1, size=3), batch(2, sides=(6, 5, 7), size=1)]
-    for split in ["single", *splits]:
-        engine = Single(device="cpu") if split == "single" else DeepSpeed(**SPLITS[split])
-        session = opened(engine)
-        say(split, {"losses": [session.step(pieces, 4, LOSS, step).loss for step in (1, 2, 3)], **weights(session)})
+    for split in ("single", *UNEVEN):
+        session = opened(engine(split))
+        losses = [session.step(pieces, 4, LOSS, step).loss for step in (1, 2, 3)]
+        say("uneven", split, {"losses": losses, **weights(session)})
 
 
-def predict(splits: list[str]) -> None:
+def predict() -> None:
     """Evaluate one member and three, with weights that another engine saved."""
-    before = opened(Single(device="cpu"))
+    before = opened(engine("single"))
     for step in (1, 2):
         before.step([batch(step)], 4, LOSS, step)
     with tempfile.TemporaryDirectory() as folder:
         before.save(Path(folder))
-        for split in ["single", *splits]:
-            engine = Single(device="cpu") if split == "single" else DeepSpeed(**SPLITS[split])
-            session = opened(engine, None)
+        for split in ("single", *ANSWERING):
+            session = opened(engine(split), None)
             session.load(Path(folder))
             asked = batch(9, size=3)
             answers = [session.predict(asked.inputs[:size], asked.times[:size]) for size in (1, 3)]
-            say(split, [answer.flatten().tolist() for answer in answers])
+            say("predict", split, [answer.flatten().tolist() for answer in answers])
 
 
-def lowered(splits: list[str]) -> None:
+def lower() -> None:
     """Learn in bfloat16."""
-    for split in ["single", *splits]:
-        settings: dict[str, Any] = {"device": "cpu"} if split == "single" else SPLITS[split]
-        engine = Single if split == "single" else DeepSpeed
-        session = opened(engine(**settings, precision="bfloat16"))
-        say(split, [session.step([batch(step)], 4, LOSS, step).loss for step in range(1, 6)])
+    for split in ("single", *LOWERED):
+        session = opened(engine(split, precision="bfloat16"))
+        say("lower", split, [session.step([batch(step)], 4, LOSS, step).loss for step in (1, 2, 3, 4)])
 
 
-def say(name: str, result: object) -> None:
-    print(json.dumps([name, result]), flush=True)  # noqa: T201 - it is what this program is for
+def say(task: str, split: str, result: object) -> None:
+    print(json.dumps([task, split, result]), flush=True)  # noqa: T201 - it is what this program is for
 
 
 if __name__ == "__main__":
-    task, *names = sys.argv[1:]
-    {"learn": learn, "check": check, "uneven": uneven, "predict": predict, "lowered": lowered}[task](names)
+    for name in sys.argv[1:]:
+        {"learn": learn, "check": check, "uneven": uneven, "predict": predict, "lower": lower}[name]()

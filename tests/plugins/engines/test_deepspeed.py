@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.plugins.engines.in_processes import CHECKED, LEARNED, TRAINING
+from tests.plugins.engines.in_processes import ANSWERING, CHECKED, LEARNED, LOWERED, TRAINING, UNEVEN
 
 ROUNDING = 1e-5
 
 
-def results(*task: str) -> dict[str, Any]:
-    """Return what the program of `in_processes` says for a task and its ways."""
+def results(*tasks: str) -> dict[str, dict[str, Any]]:
+    """Return what the program of `in_processes` finds, by task and way; to begin one takes seconds."""
     program = Path(__file__).with_name("in_processes.py")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", program, *task],
+        [sys.executable, "-W", "ignore", program, *tasks],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -28,7 +28,10 @@ def results(*task: str) -> dict[str, Any]:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return dict(json.loads(line) for line in done.stdout.splitlines())
+    found: dict[str, dict[str, Any]] = {task: {} for task in tasks}
+    for task, split, result in map(json.loads, done.stdout.splitlines()):
+        found[task][split] = result
+    return found
 
 
 def near(found: Any, expected: Any, tolerance: float = ROUNDING) -> bool:  # noqa: ANN401 - numbers, lists of them
@@ -46,43 +49,29 @@ def all_near(found: dict[str, Any], expected: dict[str, Any], split: str) -> Non
     assert near(whole, wanted), split
 
 
-def test_it_learns_what_one_process_learns() -> None:
-    learned = results("learn", *LEARNED)
-    alone = learned.pop("single")
-    assert list(learned) == list(LEARNED)
-    for split, shared in learned.items():
-        assert len(shared["losses"]) == TRAINING.steps
-        assert shared["losses"][-1] < shared["losses"][0] / 2
-        for loss, expected in zip(shared["losses"], alone["losses"], strict=True):
-            assert loss == pytest.approx(expected, rel=ROUNDING), split
-        all_near(shared["model"], alone["model"], split)
-        assert shared["training"].keys() == alone["training"].keys()
+def test_two_processes_learn_and_answer_as_one_does() -> None:
+    found = results("learn", "uneven", "predict", "lower")
+    alone = {task: by_split.pop("single") for task, by_split in found.items()}
+    assert [list(by_split) for by_split in found.values()] == [*map(list, (LEARNED, UNEVEN, ANSWERING, LOWERED))]
+    for split, learned in found["learn"].items():
+        compare_losses(split, learned["losses"], alone["learn"]["losses"])
+        all_near(learned["model"], alone["learn"]["model"], split)
+        assert learned["training"].keys() == alone["learn"]["training"].keys()
+    for split, learned in found["uneven"].items():  # windows of several sizes, not as many of each as there are rows
+        assert near(learned["losses"], alone["uneven"]["losses"]), split
+        all_near(learned["model"], alone["uneven"]["model"], split)
+    for split, answers in found["predict"].items():  # with weights that another engine saved
+        assert all(near(answer, expected) for answer, expected in zip(answers, alone["predict"], strict=True)), split
+    for split, losses in found["lower"].items():  # in bfloat16
+        assert near(losses, alone["lower"], 0.03), split
+
+
+def compare_losses(split: str, losses: list[float], expected: list[float]) -> None:
+    assert len(losses) == TRAINING.steps
+    assert losses[-1] < losses[0] / 2
+    for loss, truth in zip(losses, expected, strict=True):
+        assert loss == pytest.approx(truth, rel=ROUNDING), split
 
 
 def test_it_keeps_the_promises_of_an_engine() -> None:
-    assert results("check", *CHECKED) == dict.fromkeys(CHECKED, "")
-
-
-def test_examples_of_several_sizes_need_not_be_as_many_as_there_are_rows() -> None:
-    learned = results("uneven", "data parallel", "ZeRO 2", "ZeRO 3", "two stages")
-    alone = learned.pop("single")
-    assert len(learned) == 4
-    for split, shared in learned.items():
-        assert near(shared["losses"], alone["losses"]), split
-        all_near(shared["model"], alone["model"], split)
-
-
-def test_it_answers_with_weights_that_another_engine_saved() -> None:
-    answers = results("predict", "data parallel", "two stages")
-    alone = answers.pop("single")
-    assert len(answers) == 2
-    for split, shared in answers.items():
-        assert all(near(found, expected) for found, expected in zip(shared, alone, strict=True)), split
-
-
-def test_it_learns_in_bfloat16_as_one_process_does() -> None:
-    learned = results("lowered", "data parallel", "two stages")
-    alone = learned.pop("single")
-    assert len(learned) == 2
-    for split, shared in learned.items():
-        assert near(shared, alone, 0.03), split
+    assert results("check") == {"check": dict.fromkeys(CHECKED, "")}

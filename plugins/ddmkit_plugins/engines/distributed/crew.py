@@ -164,8 +164,8 @@ class Crew:
         except BaseException as error:
             self._broken = True
             if isinstance(error, Exception) and not isinstance(error, DdmkitError):
-                lost = self._why(_GRACE if _is_broken(error) else 0.5)
-                if lost is None and _is_broken(error):
+                lost = self._why(_GRACE if speaks_of_another(error) else 0.5)
+                if lost is None and speaks_of_another(error):
                     lost = LostProcessError(f"A process of the {self.size} that work together has ended.")
                 if lost is not None:
                     raise lost from error
@@ -173,7 +173,7 @@ class Crew:
 
     def fail(self, error: BaseException) -> None:
         """Leave word for the first process why this one ends."""
-        if isinstance(error, Exception) and not isinstance(error, DdmkitError) and _is_broken(error):
+        if not isinstance(error, DdmkitError) and speaks_of_another(error):
             return  # it is another one that failed
         kind = type(error).__name__ if isinstance(error, DdmkitError) else LostProcessError.__name__
         message = str(error) if isinstance(error, DdmkitError) else f"{type(error).__name__}: {error}"
@@ -197,17 +197,18 @@ class Crew:
             with suppress(RuntimeError):
                 distributed.destroy_process_group()
 
-    def leave(self) -> NoReturn:
-        """End this process once the first one is gone.
+    def leave(self, status: int = 0) -> NoReturn:
+        """End this process, once the first one is gone if all went well.
 
         Not before, or that one might find a connection closed while it ends; and at once, since torch's threads do not
         let a process end that takes itself down piece by piece.
         """
-        with suppress(RuntimeError):
-            distributed.recv(torch.empty(1), src=0, group=self.control)
+        if status == 0:
+            with suppress(RuntimeError):
+                distributed.recv(torch.empty(1), src=0, group=self.control)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        os._exit(0)
+        os._exit(status)
 
     def _why(self, seconds: float) -> DdmkitError | None:
         """Return what another process left word of, or how it ended, if it does so within some seconds."""
@@ -231,8 +232,11 @@ class Crew:
 
     def _gone(self) -> tuple[int, int] | None:
         """Return rank and status of a process that ended, but for those that only ended because of another."""
-        statuses = {rank: child.process.poll() for rank, child in enumerate(self._children, start=1)}
-        return next(((rank, status) for rank, status in statuses.items() if status not in {None, 0, 1}), None)
+        for rank, child in enumerate(self._children, start=1):
+            status = child.process.poll()
+            if status is not None and status not in {0, 1}:
+                return rank, status
+        return None
 
     def _mourned(self, rank: int, status: int) -> LostProcessError:
         how = f"ended with status {status}"
@@ -269,6 +273,6 @@ def _group(backend: str) -> distributed.ProcessGroup:
     return group
 
 
-def _is_broken(error: Exception) -> bool:
+def speaks_of_another(error: BaseException) -> bool:
     """Tell whether torch speaks of another process that is gone."""
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _BROKEN)

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
 from ddmkit import DdmkitError
-from ddmkit_plugins.engines.distributed.crew import Crew
+from ddmkit_plugins.engines.distributed.crew import Crew, speaks_of_another
 from ddmkit_plugins.engines.distributed.launch import Meeting, Place, device_of, meet, shares_device
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ def work(crew: Crew) -> NoReturn:
                 shares[order.session] = opened(crew, *order.arguments)
             else:
                 getattr(shares[order.session], order.verb)(*order.arguments)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the first process has to know
         crew.fail(error)
-        if not isinstance(error, DdmkitError):
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(1) from error
+        if isinstance(error, DdmkitError):
+            sys.stderr.write(f"error: {error}\n")
+        elif speaks_of_another(error):
+            sys.stderr.write(f"Process {crew.rank} ends, since another one has.\n")
+        else:
+            traceback.print_exc()
+        crew.leave(1)
     crew.leave()
 
 
