@@ -4,8 +4,8 @@ python -m benchmarks.distributed [--rounds 5] [--memory-side 96] [--time-side 32
 
 Every measurement is a fresh program; rounds go through all ways in turn, so that what else the machine does meets
 everybody alike. The one process has all of the machine's cores, of two each has half. What a step takes is the growth
-of a process's resident set over what it had after two small steps, when weights and AdamW's moments are there; on GPUs
-it is what torch's allocator gave out.
+of a process's resident set over what it had after two small steps, when weights and AdamW's moments are there. All on
+the CPU, over gloo.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _begun(way: str, side: int, batch: int, steps: int) -> dict[str, Any]:
 
 
 def _subject(way: str, side: int, batch: int, steps: int) -> dict[str, Any]:
-    engine: Engine = Single() if way == "one process" else DeepSpeed(devices=2, **_WAYS[way])
+    engine: Engine = Single(device="cpu") if way == "one process" else DeepSpeed(device="cpu", devices=2, **_WAYS[way])
     torch.manual_seed(0)
     session = engine.open(UNet3dAverage().build(_IN, _OUT), Training(batch_size=batch))
     for number in (1, 2):

@@ -236,7 +236,6 @@ class _Run:
         self.window = Window((0, 0, 0), size, size, factor).shape
         """What a training step sees."""
         engine = configuration.engine
-        shared = isinstance(engine, Shared)
         of_row = math.ceil(training.batch_size / engine.rows()) if isinstance(engine, Shared) else training.batch_size
         at_once = engine.at_once if isinstance(engine, Shared) else engine.micro_batch
         self.examples = min(at_once or of_row, of_row)
@@ -245,7 +244,7 @@ class _Run:
         """Of a batch, one after the other."""
         self.members = min(sampling.ensemble, sampling.members_at_once)
         """At once."""
-        self.evaluated = 1 if shared else self.members
+        self.evaluated = math.ceil(self.members / engine.rows()) if isinstance(engine, Shared) else self.members
         """Of these, by one process."""
         self.evaluations = configuration.sampler.steps * sampling.ensemble
         """Of one member each, for a case."""

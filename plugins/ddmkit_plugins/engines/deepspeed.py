@@ -180,7 +180,8 @@ class DeepSpeed(DeviceSettings):
         if max(self.stages, 1 + max(self.cuts or (0,))) > depth:
             msg = (
                 f"The network has {depth} layers: engine.stages={self.stages}"
-                f"{'' if self.cuts is None else ' and engine.cuts=' + ','.join(map(str, self.cuts))} asks for more."
+                f"{'' if self.cuts is None else ' and engine.cuts=' + ','.join(map(str, self.cuts))} asks for more. "
+                f"Type -o engine.stages={min(self.stages, depth)}, with cuts below {depth} if any."
             )
             raise ConfigurationError(msg)
         precision: torch.dtype = getattr(torch, self.precision)

@@ -63,7 +63,7 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
 
 
 def test_one_cut_may_be_typed_as_a_number() -> None:
-    assert DeepSpeed(stages=2, cuts=7).cuts == (7,)  # as YAML reads it
+    assert DeepSpeed.model_validate({"stages": 2, "cuts": 7}).cuts == (7,)  # as YAML reads it
 
 
 def test_deepspeed_that_is_not_installed_is_answered_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +168,8 @@ def test_every_example_is_dealt_out_once(sizes: list[tuple[int, int]], rows: int
     given_out = [batch for row in dealt for batch in row if batch is not None]
     assert sorted(torch.cat([batch.times for batch in given_out]).tolist()) == list(range(number))
     assert all(at_once is None or len(batch.times) <= at_once for batch in given_out)
+    most = {side: -(-sum(count for other, count in sizes if other == side) // rows) for side, _ in sizes}
+    assert all(len(batch.times) <= most[batch.inputs.shape[2]] for batch in given_out)
 
 
 def test_an_earlier_stage_holds_more_micro_batches() -> None:
@@ -222,6 +224,7 @@ def test_what_is_deepspeed_s_own_is_passed_on(tmp_path: Path) -> None:
         ({"gradient_clipping": 0.5}, r"gradient_clipping=0.5, and the run training.gradient_clip, which is 1.0"),
         ({"zero_optimization": {"stage": 3}}, r"zero_optimization.stage=3, and the run engine.zero, which is 0"),
         ({"optimizer": {"params": {"lr": 0.1}}}, r"optimizer.params.lr=0.1, .* which is 0.001"),
+        ({"optimizer": {"params": {"eps": 1e-6}}}, "has 'optimizer'"),
         ({"optimizer": {"type": "Lamb"}}, r'optimizer.type="Lamb", .* which is "AdamW"'),
         ({"bf16": {"enabled": True}}, r"bf16.enabled=true, and the run engine.precision=bfloat16, which is false"),
     ],

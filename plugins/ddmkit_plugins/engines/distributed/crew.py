@@ -157,7 +157,7 @@ class Crew:
             LostProcessError: another process failed or is gone.
         """
         if self._broken:
-            msg = "A process that worked along has ended before: begin anew."
+            msg = "A process that worked along has ended before: begin anew, or type --resume with the run's folder."
             raise LostProcessError(msg)
         try:
             yield
@@ -166,19 +166,21 @@ class Crew:
             if isinstance(error, Exception) and not isinstance(error, DdmkitError):
                 lost = self._why(_GRACE if speaks_of_another(error) else 0.5)
                 if lost is None and speaks_of_another(error):
-                    lost = LostProcessError(f"A process of the {self.size} that work together has ended.")
+                    lost = LostProcessError(
+                        f"A process of the {self.size} that work together has ended: {str(error).splitlines()[0]}"
+                    )
                 if lost is not None:
                     raise lost from error
             raise
 
     def fail(self, error: BaseException) -> None:
         """Leave word for the first process why this one ends."""
-        if not isinstance(error, DdmkitError) and speaks_of_another(error):
-            return  # it is another one that failed
         kind = type(error).__name__ if isinstance(error, DdmkitError) else LostProcessError.__name__
         message = str(error) if isinstance(error, DdmkitError) else f"{type(error).__name__}: {error}"
+        # Where it seems to be another one that failed, that one's word counts for more.
+        word = "followed" if not isinstance(error, DdmkitError) and speaks_of_another(error) else "failed"
         with suppress(RuntimeError):
-            self._store.set(f"failed/{self.rank}", json.dumps([kind, message]))
+            self._store.set(f"{word}/{self.rank}", json.dumps([kind, message]))
 
     def end(self) -> None:
         """Let the other processes end, or end them where one of them is missing."""
@@ -214,15 +216,21 @@ class Crew:
         """Return what another process left word of, or how it ended, if it does so within some seconds."""
         deadline = time.monotonic() + seconds
         while True:
-            for rank in range(1, self.size):
-                if self._store.check([f"failed/{rank}"]):
-                    kind, message = json.loads(self._store.get(f"failed/{rank}"))
-                    return self._failed(rank, kind, message)
+            if (word := self._word("failed")) is not None:
+                return word
             if (lost := self._lost or self._gone()) is not None:
                 return self._mourned(*lost)
             if time.monotonic() > deadline:
-                return None
+                return self._word("followed")
             time.sleep(0.05)
+
+    def _word(self, which: str) -> DdmkitError | None:
+        """Return what a process left word of."""
+        for rank in range(1, self.size):
+            if self._store.check([f"{which}/{rank}"]):
+                kind, message = json.loads(self._store.get(f"{which}/{rank}"))
+                return self._failed(rank, kind, message)
+        return None
 
     def _failed(self, rank: int, kind: str, message: str) -> DdmkitError:
         if kind == LostProcessError.__name__:

@@ -60,12 +60,13 @@ def launched(environment: Mapping[str, str]) -> Place | None:
 
     torchrun and the deepspeed launcher say so by RANK and WORLD_SIZE, SLURM by names of its own.
     """
-    for rank, size, local_rank, local_size in (
-        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    for rank, size, local_rank, *local_sizes in (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"),
         ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
     ):
         if rank in environment and int(environment.get(size, "1")) > 1:
-            here = re.match(r"\d+", environment.get(local_size, ""))  # SLURM writes "2(x3),1"
+            said = next((environment[name] for name in local_sizes if name in environment), "")
+            here = re.match(r"\d+", said)  # SLURM writes "2(x3),1"
             mine, processes = int(environment[rank]), int(environment[size])
             return Place(mine, processes, int(environment.get(local_rank, "0")), int(here[0]) if here else processes)
     return None

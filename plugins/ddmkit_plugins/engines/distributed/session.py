@@ -119,8 +119,7 @@ class DistributedSession(Session):
         return max(self._peak, peak(self.device))
 
     def _tell(self, verb: str, *arguments: Any) -> None:  # noqa: ANN401 - whatever the verb takes
-        dropped = _dropped.copy()
-        _dropped.clear()
+        dropped = [_dropped.pop() for _ in range(len(_dropped))]  # to which more may be added meanwhile
         self._crew.tell(Order(self._id, verb, arguments, dropped))
 
 
@@ -138,7 +137,8 @@ def deal(batches: Sequence[Batch], rows: int, examples: int | None) -> list[list
     dealt: list[Batch | None] = []
     for same in alike.values():
         joined = same[0] if len(same) == 1 else Batch(*map(torch.cat, zip(*same, strict=True)))
-        size = examples or math.ceil(len(joined.inputs) / rows)
+        share = math.ceil(len(joined.inputs) / rows)
+        size = min(examples or share, share)
         pieces = [Batch(*piece) for piece in zip(*(torch.split(part, size) for part in joined), strict=True)]
         dealt += pieces
     dealt += [None] * (-len(dealt) % rows)

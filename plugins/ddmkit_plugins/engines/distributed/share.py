@@ -150,6 +150,10 @@ class Share(ABC):
             step: what to do.
             batches: of each round, each row's; the first process has them, the others receive theirs.
         """
+        with memory_guard(self.device, _SMALLER_NETWORK):
+            return self._step(step, batches)
+
+    def _step(self, step: Step, batches: Sequence[Sequence[Batch | None]] | None) -> Outcome:
         assert self._learning is not None  # noqa: S101 - a session opened without training is never stepped
         torch.manual_seed(step.seed + self._crew.rank)
         parcel = Parcel()

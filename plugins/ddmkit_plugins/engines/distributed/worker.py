@@ -40,7 +40,7 @@ def work(crew: Crew) -> NoReturn:
         crew.fail(error)
         if isinstance(error, DdmkitError):
             sys.stderr.write(f"error: {error}\n")
-        elif speaks_of_another(error):
+        elif speaks_of_another(error) and not shares:  # which have a log
             sys.stderr.write(f"Process {crew.rank} ends, since another one has.\n")
         else:
             traceback.print_exc()
