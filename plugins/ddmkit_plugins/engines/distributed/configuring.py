@@ -54,12 +54,13 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
             raise ConfigurationError(msg)
     zero = {
         "reduce_bucket_size": _BUCKET,
-        **({"offload_optimizer": {"device": "cpu"}} if settings.offload else {}),
         **file.pop("zero_optimization", {}),
         # Every weight is shared out, small ones too, so that all are saved and averaged alike.
         "stage3_param_persistence_threshold": 0,
         "stage": settings.zero,
     }
+    if settings.offload:
+        zero["offload_optimizer"] = {**(zero.get("offload_optimizer") or {}), "device": "cpu"}
     # One example a process, as far as DeepSpeed knows: ddmkit deals out batches, and weighs them, by itself.
     return {
         **file,
