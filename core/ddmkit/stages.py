@@ -47,15 +47,13 @@ from ddmkit.footprint import Footprint, Work, calculating, count, countable, giv
 from ddmkit.thrift import Lowerable, ways_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 State: TypeAlias = tuple[Tensor, ...]
 """What goes from one layer to the next."""
 
 _SIDE = 128
 """Voxels of the volume that is planned for, where activations far outweigh weights, as in all that needs cutting."""
-
-
 _FEW = 16
 """Layers of which every cut can be tried."""
 
@@ -216,7 +214,7 @@ def leave(state: State, fetch: Callable[[int], Tensor]) -> Tensor:
             tensor.register_hook(partial(_joined, fetch, index))  # type: ignore[no-untyped-call]  # as above
         else:
             ends.append(index)
-            reached |= _edges([tensor])
+            reached |= _edges(tensor)
     if not ends:
         return torch.zeros((), requires_grad=True)
     end: Tensor = _Left.apply(fetch, ends, *(state[index] for index in ends))  # type: ignore[no-untyped-call]  # as above
@@ -245,10 +243,10 @@ _Edge: TypeAlias = tuple[torch.autograd.graph.Node, int]
 """A step of calculation and the place among what it answers."""
 
 
-def _edges(tensors: Iterable[Tensor]) -> set[_Edge]:
-    """Return all that the tensors were calculated from."""
+def _edges(tensor: Tensor) -> set[_Edge]:
+    """Return all that a tensor was calculated from."""
     found: set[_Edge] = set()
-    coming = [(tensor.grad_fn, tensor.output_nr) for tensor in tensors]
+    coming = [(tensor.grad_fn, tensor.output_nr)]
     while coming:
         node, number = coming.pop()
         if node is None or (node, number) in found:

@@ -44,8 +44,13 @@ def environment(folder: Path) -> dict[str, str]:
 
 def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ddmkit in `folder` and return what it said."""
+    return call_program(folder, PROGRAM, *arguments)
+
+
+def call_program(folder: Path, program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in `folder`, away from the user's own cache, and return what it said."""
     return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
+        [program, *map(str, arguments)],
         cwd=folder,
         env=environment(folder),
         capture_output=True,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tests.cli.program import PROGRAM, call, environment, image, refused, tiny_job
+from tests.cli.program import PROGRAM, call, call_program, environment, image, refused, tiny_job
 
 TWO = ["--engine", "deepspeed", "-oengine.device=cpu", "-oengine.devices=2"]
 STAGES = [*TWO, "-oengine.stages=2"]
@@ -152,17 +152,9 @@ def test_answers_through_stages_are_those_of_one_process(folder: Path) -> None:
 
 
 def test_a_launcher_s_processes_work_on_one_run(folder: Path) -> None:
-    launcher: list[str | Path] = [Path(sys.executable).parent / "torchrun", "--standalone", "--nproc-per-node", "2"]
     job = tiny_job("joined", "--engine", "deepspeed", "-oengine.device=cpu", "-otraining.steps=3")
-    done = subprocess.run(
-        [*launcher, "-m", "--", "ddmkit_cli", *job],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    launcher = Path(sys.executable).parent / "torchrun"
+    done = call_program(folder, launcher, "--standalone", "--nproc-per-node", "2", "-m", "--", "ddmkit_cli", *job)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Pictures: ") == 1
     assert done.stderr.count("cases to train on") == 1

@@ -82,13 +82,12 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     announcer.tell("ddmkit_run_started")
     try:
         report = trainer.run()
-    except LostProcessError as error:
-        announcer.tell("ddmkit_run_ended", report=Report("failed", trainer.state.step))
-        msg = f"{error} What was saved is whole; go on with: ddmkit train --resume {folder.path}"
-        raise LostProcessError(msg) from error
     except DdmkitError as error:
         status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))
+        if isinstance(error, LostProcessError):
+            msg = f"{error} What was saved is whole; go on with: ddmkit train --resume {folder.path}"
+            raise LostProcessError(msg) from error
         raise
     announcer.tell("ddmkit_run_ended", report=report)
     return report

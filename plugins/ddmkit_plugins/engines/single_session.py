@@ -15,7 +15,7 @@ from ddmkit.memory import memory_guard, peak
 from ddmkit.rate import learning_rate
 from ddmkit.sizes import bytes_of
 from ddmkit.thrift import Lowerable, Thrift
-from ddmkit_plugins.engines import checkpoint
+from ddmkit_plugins.engines import checkpoint, optimizing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,13 +56,7 @@ class SingleSession(Session):
         self._averaged: nn.Module | None = None
         self._optimizer: torch.optim.AdamW | None = None
         if training is not None:
-            self._optimizer = torch.optim.AdamW(
-                self._network.parameters(),
-                lr=training.learning_rate,
-                betas=training.betas,
-                weight_decay=training.weight_decay,
-                fused=True,  # without temporaries of all weights' size
-            )
+            self._optimizer = torch.optim.AdamW(self._network.parameters(), **optimizing.adamw_settings(training))
             self._averaged = copy.deepcopy(self._network).requires_grad_(requires_grad=False) if training.ema else None
 
     @override
@@ -83,7 +77,8 @@ class SingleSession(Session):
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._training, number)
         self._optimizer.step()
-        self._average(number)
+        if self._averaged is not None and self._training.ema is not None:
+            optimizing.average(self._averaged, self._network, self._training.ema, number)
         return StepResult(total, norm)
 
     @override
@@ -154,23 +149,12 @@ class SingleSession(Session):
         """Return the bytes of what AdamW makes in its first step."""
         if self._optimizer is None or self._optimizer.state:
             return 0
-        return sum(len(checkpoint.MOMENTS) * parameter.nbytes for _, parameter in self._learned())
+        return optimizing.moment_bytes(parameter for _, parameter in self._learned())
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self._settings.precision == "bfloat16", cache_enabled=False
         )
-
-    @torch.no_grad()
-    def _average(self, number: int) -> None:
-        if self._averaged is None or self._training is None or self._training.ema is None:
-            return
-        # The first steps are forgotten sooner: early on, the average of few weights beats the memory of none.
-        decay = min(self._training.ema, (1 + number) / (10 + number))
-        for averaged, weight in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
-            averaged.lerp_(weight, 1 - decay)
-        for kept, buffer in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
-            kept.copy_(buffer)
 
     def _learned(self) -> list[tuple[str, nn.Parameter]]:
         """Return the parameters that AdamW changes, by name."""

@@ -9,15 +9,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from ddmkit_plugins.engines.distributed.careful_adamw import CarefulAdamW
 from ddmkit_plugins.engines.distributed.configuring import configuration
 from ddmkit_plugins.engines.distributed.learning import Learning, SharedMoments, SharedWeights
-from ddmkit_plugins.engines.distributed.optimizer import CarefulAdamW, adamw
+from ddmkit_plugins.engines.optimizing import adamw_settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import ModuleType
 
-    import torch
     from torch import distributed, nn
 
     from ddmkit_plugins.engines.distributed.share import Calculated, Opening
@@ -91,7 +93,7 @@ def optimizer_of(layers: nn.Module, opening: Opening, stages: distributed.Proces
     weights = [weight for weight in layers.parameters() if weight.requires_grad]
     if opening.settings.zero == 0:
         return CarefulAdamW(weights, opening.training, stages)
-    return adamw(weights, opening.training)
+    return torch.optim.AdamW(weights, **adamw_settings(opening.training))
 
 
 def learning_of(layers: nn.Module, engine: Any, opening: Opening) -> Learning:  # noqa: ANN401 - DeepSpeed ships no types

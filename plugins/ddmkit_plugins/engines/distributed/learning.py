@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, distributed, nn
 from typing_extensions import override
 
-from ddmkit_plugins.engines.distributed.optimizer import MOMENTS
+from ddmkit_plugins.engines import optimizing
+from ddmkit_plugins.engines.checkpoint import MOMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,24 +70,14 @@ class Learning:
         """Return what predictions are made with."""
         yield (self._averaged or self.network).eval()
 
-    @torch.no_grad()
     def average(self, number: int) -> None:
         """Take the weights after a step into their average."""
-        if self._averaged is None or self._ema is None:
-            return
-        for averaged, weight in zip(self._averaged.parameters(), self.network.parameters(), strict=True):
-            averaged.lerp_(weight, 1 - self._decay(number))
-        for kept, buffer in zip(self._averaged.buffers(), self.network.buffers(), strict=True):
-            kept.copy_(buffer)
-
-    def _decay(self, number: int) -> float:
-        # The first steps are forgotten sooner: early on, the average of few weights beats the memory of none.
-        return min(self._ema or 0.0, (1 + number) / (10 + number))
+        if self._averaged is not None and self._ema is not None:
+            optimizing.average(self._averaged, self.network, self._ema, number)
 
     def remember(self) -> Memory:
         """Return everything; processes with the same layers must ask together."""
-        weights = _held(self.network)
-        averaged = None if self._averaged is None else _held(self._averaged)
+        weights, averaged = self._weights()
         moments = {
             f"{moment}.{name}": self._moment(weight, moment).cpu()
             for name, weight in self.learned.items()
@@ -96,14 +87,21 @@ class Learning:
 
     def recall(self, memory: Memory) -> None:
         """Go on as what was remembered."""
-        if self._averaged is not None:
-            _hold(self._averaged, memory.answering)
-        _hold(self.network, memory.weights or memory.answering)
+        self._set_weights(memory.weights or memory.answering, memory.answering)
         self._begin()
         for name, weight in self.learned.items():
             for moment in MOMENTS:
                 self._set_moment(weight, moment, memory.moments[f"{moment}.{name}"])
         self._set_step(memory.step)
+
+    def _weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        """Return the weights that are learned, and their average."""
+        return _held(self.network), None if self._averaged is None else _held(self._averaged)
+
+    def _set_weights(self, weights: dict[str, Tensor], averaged: dict[str, Tensor]) -> None:
+        if self._averaged is not None:
+            _hold(self._averaged, averaged)
+        _hold(self.network, weights)
 
     @property
     def _states(self) -> Any:  # noqa: ANN401 - torch leaves it so
@@ -149,8 +147,8 @@ class SharedMoments(Learning):
     """
 
     @override
-    def recall(self, memory: Memory) -> None:
-        super().recall(memory)
+    def _set_weights(self, weights: dict[str, Tensor], averaged: dict[str, Tensor]) -> None:
+        super()._set_weights(weights, averaged)
         self.engine.optimizer.refresh_fp32_params()
 
     @property
@@ -197,7 +195,6 @@ class SharedWeights(SharedMoments):
         weights: dict[str, Any] = dict(network.named_parameters())  # which DeepSpeed adds to
         self._shares: dict[str, Tensor] = {name: weight.ds_tensor for name, weight in weights.items()}
         self._forms: dict[str, torch.Size] = {name: weight.ds_shape for name, weight in weights.items()}
-        self._sizes = {id(weight): weight.ds_shape for weight in weights.values()}
         self._average = {name: share.detach().clone() for name, share in self._shares.items()} if ema else None
 
     @contextmanager
@@ -220,40 +217,30 @@ class SharedWeights(SharedMoments):
     @torch.no_grad()
     def average(self, number: int) -> None:
         for name, average in (self._average or {}).items():
-            average.lerp_(self._shares[name].detach(), 1 - self._decay(number))
+            average.lerp_(self._shares[name].detach(), 1 - optimizing.decay(self._ema or 0.0, number))
 
     @override
-    def remember(self) -> Memory:
-        shapes = self._forms
-        buffers = {name: tensor for name, tensor in self.network.state_dict().items() if name not in shapes}
-        weights = {name: _whole(share, shapes[name]).cpu() for name, share in self._shares.items()} | buffers
-        averaged = self._average and {name: _whole(one, shapes[name]).cpu() for name, one in self._average.items()}
-        moments = {
-            f"{moment}.{name}": self._moment(weight, moment).cpu()
-            for name, weight in self.learned.items()
-            for moment in MOMENTS
-        }
-        answering = weights if averaged is None else averaged | buffers
-        return Memory(answering, weights if averaged else None, moments, self._step())
+    def _weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        buffers = {name: tensor for name, tensor in self.network.state_dict().items() if name not in self._forms}
+        weights = self._unshared(self._shares) | buffers
+        return weights, None if self._average is None else self._unshared(self._average) | buffers
+
+    def _unshared(self, shares: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: _whole(share, self._forms[name]).cpu() for name, share in shares.items()}
 
     @override
-    def recall(self, memory: Memory) -> None:
+    def _set_weights(self, weights: dict[str, Tensor], averaged: dict[str, Tensor]) -> None:
         from deepspeed.utils import safe_set_local_fp32_param
 
         self.engine.empty_partition_cache()
-        weights = memory.weights or memory.answering
         for name, buffer in self.network.named_buffers():
             buffer.copy_(weights[name])
         for name, share in self._shares.items():
             share.data.copy_(_share(weights[name], share))
             if self._average is not None:
-                self._average[name].copy_(_share(memory.answering[name], share))
-        self._begin()
+                self._average[name].copy_(_share(averaged[name], share))
         for name, weight in self.learned.items():
             safe_set_local_fp32_param(weight, self._shares[name].data)
-            for moment in MOMENTS:
-                self._set_moment(weight, moment, memory.moments[f"{moment}.{name}"])
-        self._set_step(memory.step)
 
     @override
     def _begin(self) -> None:
@@ -267,7 +254,8 @@ class SharedWeights(SharedMoments):
     def _moment(self, weight: nn.Parameter, moment: str) -> Tensor:
         from deepspeed.utils import safe_get_local_optimizer_state
 
-        shape = self._sizes[id(weight)]
+        partitioned: Any = weight  # to which DeepSpeed has added its shape
+        shape = partitioned.ds_shape
         return _whole(safe_get_local_optimizer_state(weight, moment), shape) if self._states else torch.zeros(shape)
 
     @override

@@ -14,8 +14,8 @@ from ddmkit.memory import memory_guard, peak
 from ddmkit.sizes import bytes_of
 from ddmkit.stages import Divisible, Stage
 from ddmkit.thrift import Lowerable, Thrift
-from ddmkit_plugins.engines.distributed.optimizer import MOMENTS
 from ddmkit_plugins.engines.distributed.post import DATA, Form, Parcel, Post
+from ddmkit_plugins.engines.optimizing import moment_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ class Share(ABC):
     """
 
     def __init__(self, crew: Crew, opening: Opening) -> None:
-        self._crew, self._settings, self._training = crew, opening.settings, opening.training
+        self._crew, self._settings = crew, opening.settings
         self.device, self._stages = crew.device, len(opening.layers)
         self._rows = crew.size // self._stages
         self.stage, self.row = divmod(crew.rank, self._rows)
@@ -196,7 +196,7 @@ class Share(ABC):
         )
 
     def _target(self, given: Given, own: Batch | None) -> Tensor:
-        target = self._data.receive(Form(given.target), 0) if own is None or self._stages > 1 else own.target
+        target = self._data.receive(Form(given.target), 0) if own is None else own.target
         return target.to(self.device, non_blocking=True)
 
     def _part_of_loss(self, step: Step, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
@@ -244,7 +244,7 @@ class Share(ABC):
         """Return the bytes of what AdamW makes in its first step, at most."""
         if self._learning is None or self._learning.stepped:
             return 0
-        return len(MOMENTS) * sum(weight.nbytes for weight in self._learning.learned.values())
+        return moment_bytes(self._learning.learned.values())
 
     @abstractmethod
     def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:

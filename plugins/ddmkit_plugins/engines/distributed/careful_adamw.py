@@ -1,4 +1,4 @@
-"""AdamW as ddmkit steps: never with numbers that are not finite, and with the gradient clipped over all stages."""
+"""AdamW for DeepSpeed without ZeRO: never with numbers that are not finite, and clipped over all stages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import distributed
 from typing_extensions import override
 
+from ddmkit_plugins.engines.optimizing import adamw_settings
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,12 +18,8 @@ if TYPE_CHECKING:
 
     from ddmkit.configuration import Training
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def adamw(parameters: Iterable[nn.Parameter], training: Training) -> torch.optim.AdamW:
-    """Return the optimizer that all engines learn with."""
-    return torch.optim.AdamW(parameters, **_settings(training))
+_CLOSE = 1e-6
+"""As `torch.nn.utils.clip_grad_norm_` has it."""
 
 
 class CarefulAdamW(torch.optim.AdamW):
@@ -38,7 +36,7 @@ class CarefulAdamW(torch.optim.AdamW):
     def __init__(
         self, parameters: Iterable[nn.Parameter], training: Training, stages: distributed.ProcessGroup | None
     ) -> None:
-        super().__init__(parameters, **_settings(training))
+        super().__init__(parameters, **adamw_settings(training))
         self._clip = math.inf if training.gradient_clip is None else training.gradient_clip
         self._stages = stages
         self._global_grad_norm = 0.0  # as DeepSpeed's own optimizers call it
@@ -60,16 +58,3 @@ class CarefulAdamW(torch.optim.AdamW):
             for gradient in gradients:
                 gradient.mul_((self._clip / (norm + _CLOSE)).clamp(max=1))
         super().step(closure)
-
-
-_CLOSE = 1e-6
-"""As `torch.nn.utils.clip_grad_norm_` has it."""
-
-
-def _settings(training: Training) -> dict[str, Any]:
-    return {
-        "lr": training.learning_rate,
-        "betas": training.betas,
-        "weight_decay": training.weight_decay,
-        "fused": True,  # without temporaries of all weights' size
-    }
