@@ -78,7 +78,10 @@ class DeepSpeed(DeviceSettings):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.devices is not None and self.devices % self.stages:
-            msg = f"devices={self.devices} is no multiple of stages={self.stages}"
+            whole = -(-self.devices // self.stages) * self.stages
+            msg = (
+                f"devices={self.devices} is no multiple of stages={self.stages}; type devices={whole}, or other stages"
+            )
             raise ValueError(msg)
         if self.zero > 1 and self.stages > 1:
             msg = f"zero={self.zero} does not go with stages={self.stages}, with which zero may be 0 or 1"
@@ -109,16 +112,19 @@ class DeepSpeed(DeviceSettings):
 
         from ddmkit_plugins.engines.distributed.configuring import configuration
         from ddmkit_plugins.engines.distributed.gathering import gathered, size_of
-        from ddmkit_plugins.engines.distributed.session import DistributedSession
+        from ddmkit_plugins.engines.distributed.session import DistributedSession, refuse_unsendable
         from ddmkit_plugins.engines.distributed.share import Opening, parts_of
 
         rows = size_of(self) // self.stages
+        config = {}
         if training is not None:
             _refuse_uneven(training, rows)
-            configuration(self, training, rows)  # whose file may contradict the run
+            config = configuration(self, training, rows)
         settings = self.in_precision(network, torch.device(self.chosen()), training=training is not None)
         layers = settings.layers(network, 1 if training is None else parts_of(self, training.batch_size, rows))
-        return DistributedSession(gathered(self, logs), Opening(network, settings, training, layers, logs))
+        refuse_unsendable(network)
+        opening = Opening(network, settings, training, config, layers, logs)
+        return DistributedSession(gathered(self, logs), opening)
 
     @property
     def at_once(self) -> int | None:

@@ -20,6 +20,7 @@ from ddmkit.configuration import Training
 from ddmkit.testing.engine_problem import probe
 from ddmkit_plugins.engines import deepspeed
 from ddmkit_plugins.engines.deepspeed import DeepSpeed
+from ddmkit_plugins.engines.distributed import gathering
 from ddmkit_plugins.engines.distributed.configuring import configuration
 from ddmkit_plugins.engines.distributed.launch import Place, launched, meeting_of, shares_device
 from ddmkit_plugins.engines.distributed.post import Form
@@ -115,7 +116,24 @@ def test_nobody_is_served_where_there_is_no_launcher() -> None:
     two().serve()
 
 
+def test_a_network_that_cannot_be_sent_is_refused_before_any_process_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "begin", None)
+    network = probe()
+    network.register_forward_hook(lambda *_: None)
+    with pytest.raises(ConfigurationError, match="cannot be sent to other processes"):
+        two().open(network, TRAINING)
+
+
 # Launchers
+
+
+@pytest.mark.parametrize("wrong", [{"RANK": "x"}, {"WORLD_SIZE": "two"}, {"LOCAL_RANK": "-1"}])
+def test_a_launcher_s_number_that_is_none_is_named(wrong: dict[str, str]) -> None:
+    ((name, text),) = wrong.items()
+    with pytest.raises(ConfigurationError, match=f"{name}={text} is no number"):
+        launched({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", **wrong})
+    with pytest.raises(ConfigurationError, match="MASTER_PORT=b is no number"):
+        meeting_of({"MASTER_ADDR": "here", "MASTER_PORT": "b"})
 
 
 def test_processes_of_launchers_know_their_place() -> None:
@@ -234,10 +252,23 @@ def test_what_contradicts_the_run_is_refused_with_both_values(tmp_path: Path, fi
         configured(tmp_path, file)
 
 
-@pytest.mark.parametrize("section", ["scheduler", "fp16", "amp"])
+@pytest.mark.parametrize("section", ["scheduler", "fp16", "amp", "bfloat16", "torch_autocast"])
 def test_sections_that_have_no_place_are_refused(tmp_path: Path, section: str) -> None:
     with pytest.raises(ConfigurationError, match=f"has '{section}', .* Take it out of the file"):
         configured(tmp_path, {section: {"type": "x"}})
+
+
+@pytest.mark.parametrize("value", [True, None, [1]])
+@pytest.mark.parametrize("section", ["zero_optimization", "bf16", "optimizer"])
+def test_a_section_that_is_no_mapping_is_refused(tmp_path: Path, section: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{section}=.* should be a mapping"):
+        configured(tmp_path, {section: value})
+
+
+def test_offload_stays_on_where_the_file_says_more_of_it(tmp_path: Path) -> None:
+    file = {"zero_optimization": {"offload_optimizer": {"device": "cpu", "pin_memory": True}}}
+    made = configured(tmp_path, file, zero=1, offload=True)
+    assert made["zero_optimization"]["offload_optimizer"] == {"device": "cpu", "pin_memory": True}
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "\N{LATIN SMALL LETTER U WITH DIAERESIS}"])

@@ -18,6 +18,8 @@ _REFUSED = {
     "scheduler": "the learning rate follows training.decay and training.warmup",
     "fp16": "ddmkit calculates in float32 or bfloat16 (engine.precision)",
     "amp": "ddmkit calculates in float32 or bfloat16 (engine.precision)",
+    "bfloat16": "it is called bf16 by now",
+    "torch_autocast": "ddmkit calculates in float32 or bfloat16 (engine.precision)",
     "communication_data_type": "gradients are added up in float32",
     "data_types": "gradients are added up in float32",
     "elasticity": "the batch is training.batch_size",
@@ -42,6 +44,11 @@ class Settled(NamedTuple):
 def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Any]:
     """Return what DeepSpeed is given: the user's file, and over it what makes its engine do what a run says.
 
+    Args:
+        settings: as the user has set them.
+        training: how to learn.
+        rows: how many processes, or rows of stages, share a batch out.
+
     Raises:
         ConfigurationError: the file cannot be read, or contradicts the run.
     """
@@ -52,15 +59,16 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
         if _is_on(file.pop(name, None)):
             msg = f"{settings.config} has {name!r}, which does not go with ddmkit: {why}. Take it out of the file."
             raise ConfigurationError(msg)
+    theirs: dict[str, Any] = file.pop("zero_optimization", {})
     zero = {
         "reduce_bucket_size": _BUCKET,
-        **file.pop("zero_optimization", {}),
+        **theirs,
         # Every weight is shared out, small ones too, so that all are saved and averaged alike.
         "stage3_param_persistence_threshold": 0,
         "stage": settings.zero,
     }
     if settings.offload:
-        zero["offload_optimizer"] = {**(zero.get("offload_optimizer") or {}), "device": "cpu"}
+        zero["offload_optimizer"] = {**theirs.get("offload_optimizer", {}), "device": "cpu"}
     # One example a process, as far as DeepSpeed knows: ddmkit deals out batches, and weighs them, by itself.
     return {
         **file,
@@ -98,10 +106,17 @@ def _settled(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Se
 def _compare(file: dict[str, Any], path: str, settled: Settled, where: Path | None) -> None:
     """Take a value that a run settles out of the file, in which it may stand alike or as "auto"."""
     *sections, name = path.split(".")
-    section: Any = file
-    for part in sections:
-        section = section.get(part, {}) if isinstance(section, dict) else {}
-    if not isinstance(section, dict) or name not in section:
+    section: dict[str, Any] = file
+    for number, part in enumerate(sections, start=1):
+        inner = section.get(part, {})
+        if not isinstance(inner, dict):
+            msg = (
+                f"{where} says {'.'.join(sections[:number])}={json.dumps(inner)}, which should be a mapping "
+                "of settings to values: take it out of the file, or write it out."
+            )
+            raise ConfigurationError(msg)
+        section = inner
+    if name not in section:
         return
     value = section.pop(name)
     if sections and not section:

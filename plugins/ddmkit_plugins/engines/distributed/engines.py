@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ddmkit_plugins.engines.distributed.careful_adamw import CarefulAdamW
-from ddmkit_plugins.engines.distributed.configuring import configuration
 from ddmkit_plugins.engines.distributed.learning import Learning, SharedMoments, SharedWeights
 from ddmkit_plugins.engines.optimizing import adamw_settings
 
@@ -28,14 +27,13 @@ _KINDS = {0: Learning, 1: SharedMoments, 2: SharedMoments, 3: SharedWeights}
 """What a process shares with others, by the stage of ZeRO."""
 
 
-def replica_engine(calculated: Calculated, layers: nn.Module, opening: Opening, rows: int) -> Learning:
+def replica_engine(calculated: Calculated, layers: nn.Module, opening: Opening) -> Learning:
     """Return what learns in a process with the whole network.
 
     Args:
         calculated: the network, as it is evaluated.
         layers: the same by the names that its weights have.
         opening: what the session is.
-        rows: how many processes do alike.
     """
     with ready() as deepspeed:
         deepspeed.utils.groups.mpu = None  # which a session of stages may have left there
@@ -45,7 +43,7 @@ def replica_engine(calculated: Calculated, layers: nn.Module, opening: Opening, 
         engine, *_ = deepspeed.initialize(
             model=calculated,
             optimizer=optimizer_of(layers, opening, None),
-            config=config_of(opening, rows) | {"managed_gradient_accumulation": False},
+            config=opening.config | {"managed_gradient_accumulation": False},
             dist_init_required=False,
         )
     return learning_of(layers, engine, opening)
@@ -68,23 +66,16 @@ def stage_engine(module: Calculated, layers: nn.Module, opening: Opening, place:
 
         pipeline = staged(module, stage, len(opening.layers), rows)
         grid: Any = pipeline.mpu()
-        config = config_of(opening, rows)
         engine = StageEngine(
             args=None,
             model=pipeline,
             optimizer=optimizer_of(layers, opening, grid.get_model_parallel_group()),
             mpu=grid,
             dist_init_required=False,
-            config=config,
-            config_class=DeepSpeedConfig(config, grid),
+            config=opening.config,
+            config_class=DeepSpeedConfig(opening.config, grid),
         )
     return learning_of(layers, engine, opening)
-
-
-def config_of(opening: Opening, rows: int) -> dict[str, Any]:
-    """Return DeepSpeed's configuration for a session."""
-    assert opening.training is not None  # noqa: S101 - only a session that trains has an engine
-    return configuration(opening.settings, opening.training, rows)
 
 
 def optimizer_of(layers: nn.Module, opening: Opening, stages: distributed.ProcessGroup | None) -> torch.optim.AdamW:

@@ -47,7 +47,8 @@ def size_of(settings: DeepSpeed) -> int:
         size = asked_for(settings)
         _refuse_more_than_there_are(settings, size)
     if size % settings.stages:
-        msg = f"{size} devices are no multiple of engine.stages={settings.stages}: type -o engine.devices=N with one."
+        fitting = ", ".join(str(stages) for stages in range(1, size + 1) if size % stages == 0)
+        msg = f"{size} processes are no multiple of engine.stages={settings.stages}: type one of {fitting} for it."
         raise ConfigurationError(msg)
     return size
 

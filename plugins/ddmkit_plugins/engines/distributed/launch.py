@@ -64,12 +64,26 @@ def launched(environment: Mapping[str, str]) -> Place | None:
         ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"),
         ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
     ):
-        if rank in environment and int(environment.get(size, "1")) > 1:
+        if rank in environment and size in environment and _number(environment, size) > 1:
             said = next((environment[name] for name in local_sizes if name in environment), "")
             here = re.match(r"\d+", said)  # SLURM writes "2(x3),1"
-            mine, processes = int(environment[rank]), int(environment[size])
-            return Place(mine, processes, int(environment.get(local_rank, "0")), int(here[0]) if here else processes)
+            processes = _number(environment, size)
+            local = _number(environment, local_rank) if local_rank in environment else 0
+            return Place(_number(environment, rank), processes, local, int(here[0]) if here else processes)
     return None
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    """Return the number that a launcher has set.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    text = environment[name]
+    if not text.isdecimal():
+        msg = f"{name}={text} is no number: begin the processes with a launcher that sets it, or unset it."
+        raise ConfigurationError(msg)
+    return int(text)
 
 
 def device_of(device: str, place: Place) -> torch.device:
@@ -89,18 +103,21 @@ def meeting_of(environment: Mapping[str, str]) -> Meeting:
     """Return where a launcher lets its processes meet.
 
     Raises:
-        ConfigurationError: it does not say.
+        ConfigurationError: it does not say, or no number for the port.
     """
     host = environment.get("MASTER_ADDR") or _first_host(environment.get("SLURM_STEP_NODELIST", ""))
-    job = environment.get("SLURM_JOB_ID", "")
-    port = environment.get("MASTER_PORT") or (str(20000 + int(job) % 20000) if job.isdecimal() else None)
+    port = None
+    if environment.get("MASTER_PORT"):
+        port = _number(environment, "MASTER_PORT")
+    elif "SLURM_JOB_ID" in environment:
+        port = 20000 + _number(environment, "SLURM_JOB_ID") % 20000
     if host is None or port is None:
         msg = (
             "The launcher does not say where its processes meet: set MASTER_ADDR to the first machine's name and "
             "MASTER_PORT to a free port there, or leave the launcher out and type -o engine.devices=N."
         )
         raise ConfigurationError(msg)
-    return Meeting(host, int(port), environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
+    return Meeting(host, port, environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
 
 
 def _first_host(nodes: str) -> str | None:

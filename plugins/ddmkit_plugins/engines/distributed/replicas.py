@@ -34,7 +34,7 @@ class Replica(Share):
         self._agreed: dict[tuple[int, ...], str | None] = {}
         self._shared_weights = opening.training is not None and opening.settings.zero == 3  # noqa: PLR2004 - ZeRO 3
         if opening.training is not None:
-            self._learning = replica_engine(self._calculated, self._bare, opening, self._rows)
+            self._learning = replica_engine(self._calculated, self._bare, opening)
 
     @override
     def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:

@@ -46,7 +46,6 @@ class DistributedSession(Session):
     """
 
     def __init__(self, crew: Crew, opening: Opening) -> None:
-        _refuse_unsendable(opening.network)
         self.device = crew.device
         self._crew, self._training, self._settings = crew, opening.training, opening.settings
         self._rows = crew.size // len(opening.layers)
@@ -149,7 +148,7 @@ def _shapes(batch: Batch | None) -> Given | None:
     return None if batch is None else Given(tuple(batch.inputs.shape), tuple(batch.target.shape))
 
 
-def _refuse_unsendable(network: nn.Module) -> None:
+def refuse_unsendable(network: nn.Module) -> None:
     """Make sure that a network can be sent to other processes.
 
     Raises:

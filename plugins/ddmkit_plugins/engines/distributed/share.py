@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class Opening(NamedTuple):
     """All of it, on the CPU."""
     settings: DeepSpeed
     training: Training | None
+    config: dict[str, Any]
+    """What DeepSpeed is given to learn with."""
     layers: tuple[range, ...]
     """Of each stage."""
     logs: Path | None
