@@ -5,7 +5,7 @@ python -m benchmarks.distributed [--rounds 5] [--memory-side 96] [--time-side 32
 Every measurement is a fresh program; rounds go through all ways in turn, so that what else the machine does meets
 everybody alike. The one process has all of the machine's cores, of two each has half. What a step takes is the growth
 of a process's resident set over what it had after two small steps, when weights and AdamW's moments are there. All on
-the CPU, over gloo.
+the CPU, over gloo. What the paper's whole volumes take on GPUs is counted (`ddmkit.footprint`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ddmkit_plugins.engines.single import Single
 if TYPE_CHECKING:
     from ddmkit import Engine, Session
 
-_IN, _OUT = 8, 3
+_IN, _OUT = 8, 1
 _WAYS: dict[str, dict[str, Any]] = {
     "one process": {},
     "two stages": {"stages": 2},
@@ -45,6 +45,7 @@ _WAYS: dict[str, dict[str, Any]] = {
 }
 _LARGE = ("one process", "two stages")
 _SMALL_SIDE = 16
+_FULL_SIDE = 256
 
 
 def main() -> None:
@@ -66,8 +67,10 @@ def main() -> None:
     for _ in range(given.rounds):
         for way, taken in seconds.items():
             taken.append(_begun(way, given.time_side, 4, 3)["seconds"])
-    table = f"{_memory_table(memory, given.memory_side)}\n\n{_time_table(seconds, given.time_side)}"
-    write("distributed", {"memory": memory, "seconds": seconds, "arguments": vars(given)}, table)
+    counted = {name: _counted(training=training) for name, training in (("training", True), ("evaluation", False))}
+    tables = _memory_table(memory, given.memory_side), _counted_table(counted), _time_table(seconds, given.time_side)
+    result = {"memory": memory, "counted": counted, "seconds": seconds, "arguments": vars(given)}
+    write("distributed", result, "\n\n".join(tables))
 
 
 def _begun(way: str, side: int, batch: int, steps: int) -> dict[str, Any]:
@@ -126,11 +129,12 @@ def _resident(process: Path, name: str) -> int:
 
 def _memory_table(memory: dict[str, dict[str, Any]], side: int) -> str:
     alone = memory["one process"]["grown"][0]
+    work = Work((1, _IN, side, side, side), torch.float32, training=True, way="slabs")
+    whole, *stages = _foretold(work, torch.device("cpu"))
     rows = []
-    for way, measured in memory.items():
-        for number, grown in enumerate(measured["grown"]):
-            told = _foretold(way, side)[number]
-            share = f"{grown / alone:.2f} | {told / _foretold('one process', side)[0]:.2f}"
+    for (way, measured), foretold in zip(memory.items(), ([whole], stages), strict=True):
+        for number, (grown, told) in enumerate(zip(measured["grown"], foretold, strict=True)):
+            share = f"{grown / alone:.2f} | {told / whole:.2f}"
             rows.append(f"| {way} | {number} | {grown / 1e9:.2f} | {told / 1e9:.2f} | {share} |")
     head = (
         f"A training step on {side}×{side}×{side} voxels, the paper's network, float32.\n\n"
@@ -139,12 +143,36 @@ def _memory_table(memory: dict[str, dict[str, Any]], side: int) -> str:
     return "\n".join([head, *rows])
 
 
-def _foretold(way: str, side: int) -> list[int]:
-    """Return what `ddmkit.footprint` says of each process."""
-    network, engine = UNet3dAverage().build(_IN, _OUT), DeepSpeed(device="cpu", devices=2, **_WAYS[way])
-    pieces = [network] if way == "one process" else engine.pieces(network, 1)
-    work = Work((1, _IN, side, side, side), torch.float32, training=True, way="slabs")
-    return [footprint(piece, work, torch.device("cpu")).peak for piece in pieces]
+def _counted(*, training: bool) -> dict[str, list[int]]:
+    """Return, by way, what the whole network and both stages take of the paper's whole volume on GPUs."""
+    sides = (_FULL_SIDE, _FULL_SIDE, _FULL_SIDE)
+    works = {
+        way: Work((1, _IN, *sides), torch.float32, training=training, way=way)
+        for way in ("plain", "slabs", "recompute")
+    }
+    return {way: _foretold(work, torch.device("cuda")) for way, work in works.items()}
+
+
+def _counted_table(counted: dict[str, dict[str, list[int]]]) -> str:
+    rows = []
+    for name, by_way in counted.items():
+        for way, (whole, *stages) in by_way.items():
+            gigabytes = " | ".join(f"{one / 1e9:.1f}" for one in (whole, *stages))
+            rows.append(f"| {name} | {way} | {gigabytes} | {max(stages) / whole:.2f} |")
+    side = _FULL_SIDE
+    head = (
+        f"Counted for GPUs: the paper's network on {side}×{side}×{side} voxels, float32, without weights and moments."
+        "\n\n"
+        "| | way | one device, GB | first of two stages | second | the larger of one's |\n|---|---|---|---|---|---|"
+    )
+    return "\n".join([head, *rows])
+
+
+def _foretold(work: Work, device: torch.device) -> list[int]:
+    """Return what is counted of some work: in one process, and in each of two stages."""
+    network = UNet3dAverage().build(_IN, _OUT)
+    stages = DeepSpeed(device=device.type, devices=2, stages=2).pieces(network, 1)
+    return [footprint(piece, work, device).peak for piece in (network, *stages)]
 
 
 def _time_table(seconds: dict[str, list[float]], side: int) -> str:

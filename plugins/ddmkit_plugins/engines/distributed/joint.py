@@ -1,7 +1,7 @@
 """Where one stage of a network meets the next: states go onward, gradients come back.
 
 Nothing that is sent is kept for its gradient, and a gradient is fetched when the way back comes to it, see
-`ddmkit.stages`. Of a U-Net, whose skips all pass a cut, that spares a quarter of the memory.
+`ddmkit.stages`: of a U-Net all skips pass a cut.
 """
 
 from __future__ import annotations
