@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TypeAlias
 
 import nibabel as nib
 import numpy as np
 
 PROGRAM = Path(sys.executable).parent / "ddmkit"
+PATIENCE = 120
+"""Seconds that a command may take."""
 TINY = [
     f"-o{option}"
     for option in (
@@ -43,8 +48,38 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run ddmkit in `folder` and return what it said."""
-    return call_program(folder, PROGRAM, *arguments)
+    """Run ddmkit in `folder`, as a fork of a process that has imported all it needs, and return what it said."""
+    command = [*map(str, arguments)]
+    with NamedTemporaryFile("r+", encoding="utf-8") as out, NamedTemporaryFile("r+", encoding="utf-8") as err:
+        asked = {
+            "arguments": command,
+            "folder": str(folder),
+            "environment": environment(folder),
+            "stdout": out.name,
+            "stderr": err.name,
+            "seconds": PATIENCE,
+        }
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps(asked), file=server.stdin, flush=True)
+        status = json.loads(server.stdout.readline())
+        said = out.read(), err.read()
+    if status is None:
+        raise subprocess.TimeoutExpired(["ddmkit", *command], PATIENCE, *said)
+    return subprocess.CompletedProcess(["ddmkit", *command], status, *said)
+
+
+@cache
+def _server() -> subprocess.Popen[str]:
+    """Return the one server of this process, which ends with it: then it has nothing more to read."""
+    return subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("server.py")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def call_program(folder: Path, program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -56,7 +91,7 @@ def call_program(folder: Path, program: Path, *arguments: str | Path) -> subproc
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -24,6 +24,13 @@ ONE = 40 * MEGABYTE
 """Bytes of a volume of that shape in float32."""
 
 
+@pytest.fixture(autouse=True)
+def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this processor calculate in bfloat16, as those for which it is advised."""
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(arithmetic, "multiplies_tiles", lambda: False)
+
+
 class Copying(nn.Module):
     """A network whose every way makes as many copies of its input as its name says, then one answer."""
 
@@ -198,7 +205,6 @@ def test_bfloat16_is_not_advised_where_the_device_lacks_it(*, training: bool, mo
 def test_bfloat16_is_advised_for_training_with_amx_only_where_a_network_has_gradients_of_its_own(
     *, network: nn.Module, training: bool, advised: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
     monkeypatch.setattr(arithmetic, "multiplies_tiles", lambda: True)
     said = advice(network, Work(SHAPE, torch.float32, training), CPU, None)
     assert said.startswith("type -o engine.precision=bfloat16") == advised

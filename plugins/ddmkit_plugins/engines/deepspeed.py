@@ -122,6 +122,8 @@ class DeepSpeed(DeviceSettings):
             config = configuration(self, training, rows)
         settings = self.in_precision(network, torch.device(self.chosen()), training=training is not None)
         layers = settings.layers(network, 1 if training is None else parts_of(self, training.batch_size, rows))
+        if training is not None:
+            _refuse_idle(network, layers)
         refuse_unsendable(network)
         opening = Opening(network, settings, training, config, layers, logs)
         return DistributedSession(gathered(self, logs), opening)
@@ -208,6 +210,21 @@ def _refuse_uneven(training: Training, rows: int) -> None:
             f"-o training.batch_size={fitting}, or other engine.devices."
         )
         raise ConfigurationError(msg)
+
+
+def _refuse_idle(network: nn.Module, layers: tuple[range, ...]) -> None:
+    """Make sure that each of several stages has something to learn."""
+    from ddmkit.stages import Divisible
+
+    if len(layers) == 1 or not isinstance(network, Divisible):
+        return
+    for stage, of_stage in enumerate(layers):
+        if not any(weight.requires_grad for weight in network.part(of_stage).parameters()):
+            msg = (
+                f"Stage {stage} has nothing to learn in its layers {of_stage.start} to {of_stage.stop - 1}: type other "
+                "-o engine.cuts=…, or fewer -o engine.stages=…"
+            )
+            raise ConfigurationError(msg)
 
 
 def _indivisible(setting: str) -> str:

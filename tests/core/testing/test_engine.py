@@ -27,6 +27,7 @@ def test_an_engine_that_keeps_its_promises_passes(engine: Engine) -> None:
 def test_an_engine_that_calculates_coarsely_can_say_so(
     refuses: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
     monkeypatch.setattr(arithmetic, "multiplies_tiles", lambda: False)  # where a plain network is not trained coarsely
     coarse = Single(device="cpu", precision="bfloat16")
     refuses(coarse, "where plain AdamW gives")

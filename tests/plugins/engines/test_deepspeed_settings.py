@@ -17,13 +17,14 @@ from typing_extensions import override
 
 from ddmkit import Batch, ConfigurationError, DeviceError
 from ddmkit.configuration import Training
+from ddmkit.stages import Divisible
 from ddmkit.testing.engine_problem import probe
 from ddmkit_plugins.engines import deepspeed
 from ddmkit_plugins.engines.deepspeed import DeepSpeed
 from ddmkit_plugins.engines.distributed import gathering
+from ddmkit_plugins.engines.distributed.channel import Form, written
 from ddmkit_plugins.engines.distributed.configuring import configuration
-from ddmkit_plugins.engines.distributed.launch import Place, launched, meeting_of, shares_device
-from ddmkit_plugins.engines.distributed.post import Form
+from ddmkit_plugins.engines.distributed.launch import Place, launched, meeting_of
 from ddmkit_plugins.engines.distributed.session import deal
 from ddmkit_plugins.engines.distributed.share import held_by, parts_of
 
@@ -124,6 +125,21 @@ def test_a_network_that_cannot_be_sent_is_refused_before_any_process_is_begun(mo
         two().open(network, TRAINING)
 
 
+def test_a_network_of_the_running_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "begin", None)
+    monkeypatch.setattr(Uncut, "__module__", "__main__")
+    with pytest.raises(ConfigurationError, match="Uncut is defined in the program that is running"):
+        two().open(Uncut(), TRAINING)
+
+
+def test_a_stage_with_nothing_to_learn_is_refused() -> None:
+    network = probe()
+    assert isinstance(network, Divisible)
+    network.part(range(1)).requires_grad_(requires_grad=False)
+    with pytest.raises(ConfigurationError, match="Stage 0 has nothing to learn in its layers 0 to 0"):
+        two(stages=2, cuts=1).open(network, TRAINING)
+
+
 # Launchers
 
 
@@ -137,10 +153,10 @@ def test_a_launcher_s_number_that_is_none_is_named(wrong: dict[str, str]) -> Non
 
 
 def test_processes_of_launchers_know_their_place() -> None:
-    torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
     slurm = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1"}
-    assert launched(torchrun) == Place(3, 4, 1, 2)
-    assert launched({**slurm, "SLURM_STEP_TASKS_PER_NODE": "4(x2)"}) == Place(5, 8, 1, 4)
+    assert launched(torchrun) == Place(3, 4, 1)
+    assert launched(slurm) == Place(5, 8, 1)
     assert launched({}) is None
     assert launched({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None
 
@@ -158,13 +174,6 @@ def test_processes_meet_where_the_launcher_says() -> None:
     assert meeting_of(said) == ("here", 29500, False)
     with pytest.raises(ConfigurationError, match="set MASTER_ADDR"):
         meeting_of({})
-
-
-def test_a_named_gpu_is_shared_and_a_cpu_always_is() -> None:
-    here = Place(0, 2, 0, 2)
-    assert shares_device("cpu", here)
-    assert shares_device("cuda:0", here)
-    assert not shares_device("cpu", Place(0, 2, 0, 1))
 
 
 # What is dealt out
@@ -205,6 +214,13 @@ def test_a_form_is_that_of_its_tensor() -> None:
         assert (made.shape, made.dtype, made.stride()) == (tensor.shape, tensor.dtype, tensor.stride())
     turned = torch.zeros(2, 3, 4, 5, 6).to(memory_format=torch.channels_last_3d)
     assert Form.of(turned).empty(torch.device("cpu")).stride() == turned.stride()
+
+
+def test_states_that_are_too_many_to_be_told_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="300 tensors from stage to stage at once"):
+        written([Form((1,))] * 300)
+    with pytest.raises(ConfigurationError, match=r"tensors of torch.complex64 from stage to stage"):
+        written([Form((1,), torch.complex64)])
 
 
 # DeepSpeed's own configuration
@@ -256,6 +272,11 @@ def test_what_contradicts_the_run_is_refused_with_both_values(tmp_path: Path, fi
 def test_sections_that_have_no_place_are_refused(tmp_path: Path, section: str) -> None:
     with pytest.raises(ConfigurationError, match=f"has '{section}', .* Take it out of the file"):
         configured(tmp_path, {section: {"type": "x"}})
+
+
+def test_options_of_zero_that_keep_weights_elsewhere_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"has zero_optimization.mics_shard_size, .* Take it out of the file"):
+        configured(tmp_path, {"zero_optimization": {"mics_shard_size": 2}}, zero=3)
 
 
 @pytest.mark.parametrize("value", [True, None, [1]])

@@ -206,7 +206,10 @@ def test_prediction_needs_no_gradient_and_changes_nothing(network: Network) -> N
 @pytest.mark.parametrize(
     "settings", [{"precision": "bfloat16"}, {"channels_last": True}, {"precision": "bfloat16", "channels_last": True}]
 )
-def test_other_arithmetic_and_layout_give_nearly_the_same_from_float32_weights(settings: dict[str, object]) -> None:
+def test_other_arithmetic_and_layout_give_nearly_the_same_from_float32_weights(
+    settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arithmetic, "multiplies_bfloat16", lambda _: True)
     networks = make_network(), make_network()
     plain, other = open_cpu(networks[0], training()), open_cpu(networks[1], training(), **settings)
     tolerance = 0.03 if "precision" in settings else 1e-5

@@ -26,6 +26,15 @@ _REFUSED = {
     "compression_training": "it would train another network",
 }
 """Sections that have no place beside a run's settings, and why."""
+_REFUSED_OF_ZERO = (
+    "offload_param",
+    "zero_hpz_partition_size",
+    "mics_shard_size",
+    "zero_quantized_weights",
+    "zero_quantized_nontrainable_weights",
+    "zero_quantized_gradients",
+)
+"""Options with which weights lie elsewhere than where they are averaged, saved and loaded, or are others."""
 _BUCKET = 2**24
 """Gradients that ZeRO adds up at once, in memory of their own: 67 MB, where DeepSpeed would take 2 GB."""
 _NEVER = 10**9
@@ -60,6 +69,13 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
             msg = f"{settings.config} has {name!r}, which does not go with ddmkit: {why}. Take it out of the file."
             raise ConfigurationError(msg)
     theirs: dict[str, Any] = file.pop("zero_optimization", {})
+    for name in _REFUSED_OF_ZERO:
+        if theirs.get(name):
+            msg = (
+                f"{settings.config} has zero_optimization.{name}, which does not go with ddmkit: it shares weights out "
+                "in a way of its own, which could not be saved whole. Take it out of the file."
+            )
+            raise ConfigurationError(msg)
     zero = {
         "reduce_bucket_size": _BUCKET,
         **theirs,

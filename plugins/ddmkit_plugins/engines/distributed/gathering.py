@@ -1,4 +1,4 @@
-"""The one crew of this program: begun or joined when it is first needed, and kept until the program ends."""
+"""The one world of this program: begun or joined when it is first needed, and kept until the program ends."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from ddmkit import ConfigurationError, DeviceError
-from ddmkit_plugins.engines.distributed.crew import Crew
-from ddmkit_plugins.engines.distributed.launch import Place, begin, device_of, launched, meet, meeting_of, shares_device
+from ddmkit_plugins.engines.distributed.launch import Place, begin, device_of, launched, meet, meeting_of
 from ddmkit_plugins.engines.distributed.worker import work
+from ddmkit_plugins.engines.distributed.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch leaves it so
-
     from ddmkit_plugins.engines.deepspeed import DeepSpeed
-    from ddmkit_plugins.engines.distributed.launch import Child
 
 _DEFAULT_PROCESSES = 2
 """On a CPU."""
-_crews: list[Crew] = []
+_worlds: list[World] = []
 """None, or the one there is: torch knows one group of processes a program."""
 
 
@@ -78,49 +75,45 @@ def serve(settings: DeepSpeed) -> None:
         return
     settings.require_deepspeed()
     size_of(settings)
-    crew = _joined(settings, place)
+    world = _joined(settings, place)
     if place.rank > 0:
-        work(crew)
+        work(world)
 
 
-def gathered(settings: DeepSpeed, logs: Path | None) -> Crew:
-    """Return the crew, which is begun if there is none.
+def gathered(settings: DeepSpeed, logs: Path | None) -> World:
+    """Return the world, which is begun if there is none.
 
     Raises:
         ConfigurationError: there is one of another size, or on other devices.
         DeviceError: it cannot be begun.
     """
     size, place = size_of(settings), launched(os.environ)
-    if not _crews:
+    if not _worlds:
         if place is not None:
             return _joined(settings, place)
-        store, children = begin(size, settings.port, settings.chosen(), logs)
-        _crews.append(_crew(settings, Place(0, size, 0, size), store, children=children))
-    crew = _crews[0]
-    if crew.size != size or crew.device.type != torch.device(settings.chosen()).type:
+        begun = begin(size, settings.port, settings.chosen(), logs)
+        place = Place(0, size, 0)
+        _worlds.append(
+            World(
+                place,
+                device_of(settings.chosen(), place),
+                begun.store,
+                children=begun.children,
+                spare_logs=begun.spare_logs,
+            )
+        )
+    world = _worlds[0]
+    if world.size != size or world.device.type != torch.device(settings.chosen()).type:
         msg = (
-            f"This program works with {crew.size} processes on {crew.device.type} already, and cannot with {size} on "
+            f"This program works with {world.size} processes on {world.device.type} already, and cannot with {size} on "
             f"{settings.chosen()} too: start another one."
         )
         raise ConfigurationError(msg)
-    return crew
+    return world
 
 
-def _joined(settings: DeepSpeed, place: Place) -> Crew:
-    if not _crews:
-        _crews.append(_crew(settings, place, meet(meeting_of(os.environ), place), joined=True))
-    return _crews[0]
-
-
-def _crew(
-    settings: DeepSpeed, place: Place, store: TCPStore, *, children: list[Child] | None = None, joined: bool = False
-) -> Crew:
-    device = settings.chosen()
-    return Crew(
-        place,
-        device_of(device, place),
-        store,
-        shares=shares_device(device, place),
-        children=children,
-        joined=joined,
-    )
+def _joined(settings: DeepSpeed, place: Place) -> World:
+    if not _worlds:
+        device = device_of(settings.chosen(), place)
+        _worlds.append(World(place, device, meet(meeting_of(os.environ), place), joined=True))
+    return _worlds[0]

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(days=365)
 """Of a process that waits for work: nobody knows how long the first one reads, saves or samples."""
 _HERE = "127.0.0.1"
-_START = 300.0
+START = 300.0
 """Seconds in which a process must be there; importing torch from a slow disk can take minutes."""
 
 
@@ -35,8 +34,6 @@ class Place(NamedTuple):
     size: int
     local_rank: int
     """Its number among those of its machine."""
-    local_size: int
-    """How many there are on its machine."""
 
 
 class Meeting(NamedTuple):
@@ -60,16 +57,13 @@ def launched(environment: Mapping[str, str]) -> Place | None:
 
     torchrun and the deepspeed launcher say so by RANK and WORLD_SIZE, SLURM by names of its own.
     """
-    for rank, size, local_rank, *local_sizes in (
-        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"),
-        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    for rank, size, local_rank in (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
     ):
         if rank in environment and size in environment and _number(environment, size) > 1:
-            said = next((environment[name] for name in local_sizes if name in environment), "")
-            here = re.match(r"\d+", said)  # SLURM writes "2(x3),1"
-            processes = _number(environment, size)
             local = _number(environment, local_rank) if local_rank in environment else 0
-            return Place(_number(environment, rank), processes, local, int(here[0]) if here else processes)
+            return Place(_number(environment, rank), _number(environment, size), local)
     return None
 
 
@@ -91,12 +85,6 @@ def device_of(device: str, place: Place) -> torch.device:
     if device == "cuda":
         return torch.device("cuda", place.local_rank % max(1, torch.cuda.device_count()))
     return torch.device(device)
-
-
-def shares_device(device: str, place: Place) -> bool:
-    """Tell whether several processes work on one device."""
-    alone = 1 if device != "cuda" else torch.cuda.device_count()
-    return place.local_size > alone
 
 
 def meeting_of(environment: Mapping[str, str]) -> Meeting:
@@ -135,7 +123,7 @@ def meet(meeting: Meeting, place: Place) -> TCPStore:
     host = meeting.hosted and place.rank == 0
     with _network_errors(meeting):
         return TCPStore(
-            meeting.host, meeting.port, place.size, host, wait_for_workers=False, timeout=timedelta(seconds=_START)
+            meeting.host, meeting.port, place.size, host, wait_for_workers=False, timeout=timedelta(seconds=START)
         )
 
 
@@ -155,7 +143,17 @@ def _network_errors(meeting: Meeting) -> Generator[None]:
         raise DeviceError(msg) from error
 
 
-def begin(size: int, port: int, device: str, logs: Path | None) -> tuple[TCPStore, list[Child]]:
+class Begun(NamedTuple):
+    """Processes that this one began."""
+
+    store: TCPStore
+    """Shared by all."""
+    children: list[Child]
+    spare_logs: Path | None
+    """Their logs' folder, if it is a temporary one."""
+
+
+def begin(size: int, port: int, device: str, logs: Path | None) -> Begun:
     """Begin all processes but this one, which is the first, on this machine.
 
     Args:
@@ -165,11 +163,11 @@ def begin(size: int, port: int, device: str, logs: Path | None) -> tuple[TCPStor
         logs: folder for what the others say; None for a temporary one.
 
     Raises:
-        DeviceError: the port is in use, or a process did not come.
+        DeviceError: the port is in use.
     """
     if sys.platform == "linux":  # where a machine's name need not be known to itself
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    store = meet(Meeting(_HERE, port, hosted=True), Place(0, size, 0, size))
+    store = meet(Meeting(_HERE, port, hosted=True), Place(0, size, 0))
     threads = max(1, torch.get_num_threads() // size)
     if device == "cpu":
         torch.set_num_threads(threads)
@@ -179,29 +177,21 @@ def begin(size: int, port: int, device: str, logs: Path | None) -> tuple[TCPStor
         _child([str(store.port), str(rank), str(size), device, str(threads)], folder / f"process-{rank}.log")
         for rank in range(1, size)
     ]
-    _await(store, children)
-    return store, children
+    return Begun(store, children, folder if logs is None else None)
 
 
 def _child(arguments: list[str], log: Path) -> Child:
     command = [sys.executable, "-m", "ddmkit_plugins.engines.distributed.worker", _HERE, *arguments]
+    # What this process can import, a network's classes among it, the others can too.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with log.open("ab") as file:
         # In a session of its own it is spared the terminal's Ctrl-C; when its stdin ends, so does it.
         process = subprocess.Popen(  # noqa: S603 - this very program
-            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
         )
     return Child(process, log)
-
-
-def _await(store: TCPStore, children: list[Child]) -> None:
-    started = time.monotonic()
-    for rank, child in enumerate(children, start=1):
-        while not store.check([f"here/{rank}"]):
-            gone = child.process.poll() is not None
-            if gone or time.monotonic() - started > _START:
-                said = child.log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-                for other in children:
-                    other.process.kill()
-                msg = f"Process {rank} of {len(children) + 1} did not start: {said[-1]} Its log is {child.log}."
-                raise DeviceError(msg)
-            time.sleep(0.02)

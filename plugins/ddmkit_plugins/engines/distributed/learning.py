@@ -60,6 +60,10 @@ class Learning:
         """Whether AdamW has its moments."""
         return bool(self._states)
 
+    def close(self) -> None:
+        """Take DeepSpeed's engine off the network."""
+        self.engine.destroy()
+
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
         for group in self.engine.optimizer.param_groups:

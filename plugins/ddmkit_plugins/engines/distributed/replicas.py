@@ -13,8 +13,8 @@ from typing_extensions import override
 from ddmkit.footprint import Work
 from ddmkit.memory import memory_guard
 from ddmkit.thrift import ways_of
+from ddmkit_plugins.engines.distributed.channel import Form, Pending
 from ddmkit_plugins.engines.distributed.engines import replica_engine
-from ddmkit_plugins.engines.distributed.post import Form, Parcel
 from ddmkit_plugins.engines.distributed.share import Share, one_voxel, one_voxel_of
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from ddmkit import Batch
     from ddmkit.stages import State
-    from ddmkit_plugins.engines.distributed.crew import Crew
     from ddmkit_plugins.engines.distributed.share import Opening, Step
+    from ddmkit_plugins.engines.distributed.world import World
 
 
 class Replica(Share):
     """One of the rows, which is one process."""
 
-    def __init__(self, crew: Crew, opening: Opening) -> None:
-        super().__init__(crew, opening)
+    def __init__(self, world: World, opening: Opening) -> None:
+        super().__init__(world, opening)
         self._agreed: dict[tuple[int, ...], str | None] = {}
         self._shared_weights = opening.training is not None and opening.settings.zero == 3  # noqa: PLR2004 - ZeRO 3
         if opening.training is not None:
@@ -40,6 +40,7 @@ class Replica(Share):
     def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:
         assert self._learning is not None  # noqa: S101 - as the caller made sure
         engine, total = self._learning.engine, 0.0
+        largest: tuple[int, ...] = ()
         for number, dealt in enumerate(step.rounds):
             given, batch = dealt[self.row], None if own is None else own[number]
             largest = max((one.inputs for one in dealt if one is not None), key=math.prod)
@@ -53,7 +54,8 @@ class Replica(Share):
                 share, value = self._part_of_loss(step, output, self._target(given, batch))
                 total += value
                 engine.backward(share, scale_wrt_gas=False)
-        engine.step()
+        with memory_guard(self.device, partial(self._thrift.advice, largest, training=True)):
+            engine.step()
         return total
 
     def _agreed_way(self, shape: tuple[int, ...]) -> str | None:
@@ -64,7 +66,7 @@ class Replica(Share):
         if shape not in self._agreed:
             names = ways_of(self._calculated.network, Work(shape, self._precision, training=True), self.device)
             mine = names.index(self.way(shape, training=True))
-            self._agreed[shape] = names[int(max(given[0] for given in self._crew.collect([mine])))]
+            self._agreed[shape] = names[int(max(given[0] for given in self._world.collect([mine])))]
         return self._agreed[shape]
 
     def _keep_step(self, step: Step, shape: tuple[int, ...], way: str | None) -> None:
@@ -85,8 +87,8 @@ class Replica(Share):
     @override
     @torch.no_grad()
     def predict(self, members: Sequence[int], shape: tuple[int, ...], own: State | None = None) -> Tensor | None:
-        parcel = Parcel()
-        inputs, times = self._dealt(members, shape, own, parcel)
+        pending = Pending()
+        inputs, times = self._dealt(members, shape, own, pending)
         mine = tuple(inputs.shape)
         with memory_guard(self.device, partial(self._thrift.advice, mine, training=False)):
             answer = self._evaluated((inputs, times), mine) if len(inputs) else None
@@ -94,18 +96,18 @@ class Replica(Share):
                 self._evaluated(one_voxel((1, shape[0], 1, 1, 1), self.device), (1, shape[0], 1, 1, 1))
         if own is None:
             if answer is not None:
-                self._data.send(answer, 0, parcel)
-            parcel.wait()
+                self._data.send(answer, 0, pending)
+            pending.wait()
             return None
         assert answer is not None  # noqa: S101 - the first row has the first member
         answers = [answer]
         for row, count in enumerate(members[1:], start=1):
             if count:
                 answers.append(self._data.receive(Form((count, *answer.shape[1:])), row).to(self.device))
-        parcel.wait()
+        pending.wait()
         return answers[0] if len(answers) == 1 else torch.cat(answers)
 
-    def _dealt(self, members: Sequence[int], shape: tuple[int, ...], own: State | None, parcel: Parcel) -> State:
+    def _dealt(self, members: Sequence[int], shape: tuple[int, ...], own: State | None, pending: Pending) -> State:
         """Return inputs and times of this row's members, on the device; the first process sends the others theirs."""
         if own is None:
             forms = Form((members[self.row], *shape)), Form((members[self.row],))
@@ -115,7 +117,7 @@ class Replica(Share):
         pieces = list(zip(*(torch.split(part, list(members)) for part in own), strict=True))
         for row, piece in enumerate(pieces[1:], start=1):
             for part in piece if members[row] else ():
-                self._data.send(part, row, parcel)
+                self._data.send(part, row, pending)
         return pieces[0]
 
     def _evaluated(self, state: State, shape: tuple[int, ...]) -> Tensor:

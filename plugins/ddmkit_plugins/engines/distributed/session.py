@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
+from contextlib import suppress
 from itertools import count as numbers
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
@@ -17,10 +19,11 @@ from ddmkit.footprint import without_memory
 from ddmkit.memory import peak
 from ddmkit.rate import learning_rate
 from ddmkit_plugins.engines import checkpoint
-from ddmkit_plugins.engines.distributed.crew import Order
+from ddmkit_plugins.engines.distributed.launch import launched
 from ddmkit_plugins.engines.distributed.learning import Memory
 from ddmkit_plugins.engines.distributed.opening import opened
 from ddmkit_plugins.engines.distributed.share import Given, Step
+from ddmkit_plugins.engines.distributed.world import Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ddmkit.engine import Loss
-    from ddmkit_plugins.engines.distributed.crew import Crew
     from ddmkit_plugins.engines.distributed.share import Opening, Share
+    from ddmkit_plugins.engines.distributed.world import World
 
 _ids = numbers()
 _dropped: list[int] = []
@@ -41,22 +44,23 @@ class DistributedSession(Session):
     """Tells the processes what to do, and does the first one's share.
 
     Args:
-        crew: all processes.
+        world: all processes.
         opening: what the session is.
     """
 
-    def __init__(self, crew: Crew, opening: Opening) -> None:
-        self.device = crew.device
-        self._crew, self._training, self._settings = crew, opening.training, opening.settings
-        self._rows = crew.size // len(opening.layers)
+    def __init__(self, world: World, opening: Opening) -> None:
+        self.device = world.device
+        self._world, self._training, self._settings = world, opening.training, opening.settings
+        self._rows = world.size // len(opening.layers)
         self._shapes = without_memory(opening.network).state_dict()
         self._learned = [name for name, weight in opening.network.named_parameters() if weight.requires_grad]
         self._id = next(_ids)
-        self._peak = 0
-        with crew.at_work():
+        self._peak: int | None = None
+        """Of all processes; None if they have worked since it was asked for."""
+        with world.at_work():
             self._tell("open", opening)
-            self._share: Share = opened(crew, opening)
-        finalize(self, _dropped.append, self._id).atexit = False
+            self._share: Share = opened(world, opening)
+        finalize(self, _drop, self._id, self._share).atexit = False
 
     @override
     def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:
@@ -65,10 +69,10 @@ class DistributedSession(Session):
         shapes = tuple(tuple(map(_shapes, row)) for row in dealt)
         rate = learning_rate(self._training, number)
         step = Step(number, count, rate, loss, torch.initial_seed() % 2**32, shapes)
-        with self._crew.at_work():
+        with self._world.at_work():
             self._tell("step", step)
             outcome = self._share.step(step, dealt)
-        self._peak = max(self._peak, outcome.peak)
+        self._peak = outcome.peak
         for what, value in (("loss", outcome.loss), ("gradient's norm", outcome.norm)):
             if not math.isfinite(value):
                 raise DivergedError(checkpoint.diverged(what, value, number))
@@ -78,16 +82,17 @@ class DistributedSession(Session):
     def predict(self, inputs: Tensor, times: Tensor) -> Tensor:
         members = [len(one) for one in torch.arange(len(inputs)).tensor_split(self._rows)]
         shape = tuple(inputs.shape[1:])
-        with self._crew.at_work():
+        with self._world.at_work():
             if self._share.needs_others(members):
                 self._tell("predict", members, shape)
+                self._peak = None
             answer = self._share.predict(members, shape, (inputs, times))
         assert answer is not None  # noqa: S101 - this is the first process
         return answer
 
     @override
     def save(self, folder: Path) -> None:
-        with self._crew.at_work():
+        with self._world.at_work():
             self._tell("remember")
             memory = self._share.remember()
         assert memory is not None  # noqa: S101 - this is the first process
@@ -108,18 +113,28 @@ class DistributedSession(Session):
             checkpoint.refuse_other(self._shapes, weights, folder)
             moments = checkpoint.moments(state, self._learned, folder)
             memory = Memory(answering, weights, moments, state["step"])
-        with self._crew.at_work():
+        with self._world.at_work():
             self._tell("recall")
             self._share.recall(memory)
 
     @override
     def peak_memory(self) -> int:
         """Return that of the process that took most."""
+        if self._peak is None:
+            with self._world.at_work():
+                self._tell("peak")
+                self._peak = self._share.peak()
         return max(self._peak, peak(self.device))
 
     def _tell(self, verb: str, *arguments: Any) -> None:  # noqa: ANN401 - whatever the verb takes
         dropped = [_dropped.pop() for _ in range(len(_dropped))]  # to which more may be added meanwhile
-        self._crew.tell(Order(self._id, verb, arguments, dropped))
+        self._world.tell(Order(self._id, verb, arguments, dropped))
+
+
+def _drop(session: int, share: Share) -> None:
+    with suppress(RuntimeError):  # of a device that failed
+        share.close()
+    _dropped.append(session)
 
 
 def deal(batches: Sequence[Batch], rows: int, examples: int | None) -> list[list[Batch | None]]:
@@ -152,9 +167,12 @@ def refuse_unsendable(network: nn.Module) -> None:
     """Make sure that a network can be sent to other processes.
 
     Raises:
-        ConfigurationError: it cannot be pickled.
+        ConfigurationError: it cannot be pickled, or is of a class that only this program has.
     """
     try:
+        if launched(os.environ) is None and (own := _of_a_script(network)):
+            msg = f"{own} is defined in the program that is running"
+            raise TypeError(msg)  # noqa: TRY301 - it is one of the reasons below
         pickle.dumps(without_memory(network))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         msg = (
@@ -162,3 +180,8 @@ def refuse_unsendable(network: nn.Module) -> None:
             "module, or choose --engine single."
         )
         raise ConfigurationError(msg) from error
+
+
+def _of_a_script(network: nn.Module) -> str | None:
+    """Return a class of a network's that stands in the running script, which the other processes do not run."""
+    return next((type(one).__name__ for one in network.modules() if type(one).__module__ == "__main__"), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,8 @@ from ddmkit.memory import memory_guard, peak
 from ddmkit.sizes import bytes_of
 from ddmkit.stages import Divisible, Stage
 from ddmkit.thrift import Lowerable, Thrift
-from ddmkit_plugins.engines.distributed.post import DATA, Form, Parcel, Post
+from ddmkit_plugins.engines.distributed.channel import DATA, Channel, Form, Pending
+from ddmkit_plugins.engines.distributed.engines import quiet
 from ddmkit_plugins.engines.optimizing import moment_bytes
 
 if TYPE_CHECKING:
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from ddmkit.engine import Loss
     from ddmkit.stages import State
     from ddmkit_plugins.engines.deepspeed import DeepSpeed
-    from ddmkit_plugins.engines.distributed.crew import Crew
     from ddmkit_plugins.engines.distributed.learning import Learning, Memory
+    from ddmkit_plugins.engines.distributed.world import World
 
-_SMALLER_NETWORK = "type -o backbone.width=… with a smaller one, or more engine.stages"
+SMALLER_NETWORK = "type -o backbone.width=… with a smaller one, or more engine.stages"
+"""What to do where not even the weights fit."""
 
 
 class Opening(NamedTuple):
@@ -109,15 +112,15 @@ class Share(ABC):
     Processes stand in a grid: each row has all stages of the network and works on examples of its own.
 
     Args:
-        crew: all processes.
+        world: all processes.
         opening: what the session is.
     """
 
-    def __init__(self, crew: Crew, opening: Opening) -> None:
-        self._crew, self._settings = crew, opening.settings
-        self.device, self._stages = crew.device, len(opening.layers)
-        self._rows = crew.size // self._stages
-        self.stage, self.row = divmod(crew.rank, self._rows)
+    def __init__(self, world: World, opening: Opening) -> None:
+        self._world, self._settings = world, opening.settings
+        self.device, self._stages = world.device, len(opening.layers)
+        self._rows = world.size // self._stages
+        self.stage, self.row = divmod(world.rank, self._rows)
         lowered = opening.settings.precision == "bfloat16"
         self._precision = torch.bfloat16 if lowered else torch.float32
         if lowered and opening.training is None and isinstance(opening.network, Lowerable):
@@ -127,15 +130,13 @@ class Share(ABC):
         # DeepSpeed, which flattens weights, has them in the usual layout.
         turned = opening.settings.channels_last and opening.training is None
         layout = torch.channels_last_3d if turned else torch.contiguous_format
-        with memory_guard(self.device, _SMALLER_NETWORK):
-            network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+        network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
         limit = None if opening.settings.memory is None else bytes_of(opening.settings.memory)
-        sharing = crew.place.local_size if crew.shares_device else 1
-        self._thrift = Thrift(network, self.device, self._precision, limit, sharing)
+        self._thrift = Thrift(network, self.device, self._precision, limit, world.sharing)
         self._staged = isinstance(network, Stage)
         self._calculated = self._calculating(network)
         self._bare = network.part if isinstance(network, Stage) else network
-        self._data = Post(crew.control, torch.device("cpu"), direct=True, tag=DATA)
+        self._data = Channel(world.control, torch.device("cpu"), direct=True, tag=DATA)
         self._learning: Learning | None = None
 
     @property
@@ -151,27 +152,31 @@ class Share(ABC):
         Args:
             step: what to do.
             batches: of each round, each row's; the first process has them, the others receive theirs.
+
+        Raises:
+            OutOfMemoryError: the memory of this process's device does not suffice.
+            RuntimeError: torch's, where another process is gone.
         """
-        with memory_guard(self.device, _SMALLER_NETWORK):
+        with memory_guard(self.device, SMALLER_NETWORK), quiet():
             return self._step(step, batches)
 
     def _step(self, step: Step, batches: Sequence[Sequence[Batch | None]] | None) -> Outcome:
         assert self._learning is not None  # noqa: S101 - a session opened without training is never stepped
-        torch.manual_seed(step.seed + self._crew.rank)
-        parcel = Parcel()
+        torch.manual_seed(step.seed + self._world.rank)
+        pending = Pending()
         if batches is not None:
-            self._deal(batches, parcel)
+            self._deal(batches, pending)
         self._bare.train()
         self._learning.set_rate(step.rate)
         loss = self._learn(step, None if batches is None else [dealt[0] for dealt in batches])
         norm = self._learning.norm
         if math.isfinite(norm):
             self._learning.average(step.number)
-        parcel.wait()
-        told = self._crew.collect([loss if self._last else 0.0, norm, float(peak(self.device))])
+        pending.wait()
+        told = self._world.collect([loss if self._last else 0.0, norm, float(peak(self.device))])
         return Outcome(math.fsum(one[0] for one in told), told[0][1], int(max(one[2] for one in told)))
 
-    def _deal(self, batches: Sequence[Sequence[Batch | None]], parcel: Parcel) -> None:
+    def _deal(self, batches: Sequence[Sequence[Batch | None]], pending: Pending) -> None:
         """Send each row what it will ask for."""
         last = (self._stages - 1) * self._rows
         for dealt in batches:
@@ -179,10 +184,10 @@ class Share(ABC):
                 if batch is None:
                     continue
                 if row:
-                    self._data.send(batch.inputs, row, parcel)
-                    self._data.send(batch.times, row, parcel)
+                    self._data.send(batch.inputs, row, pending)
+                    self._data.send(batch.times, row, pending)
                 if last + row:
-                    self._data.send(batch.target, last + row, parcel)
+                    self._data.send(batch.target, last + row, pending)
 
     def _inputs(self, given: Given, own: Batch | None) -> State:
         """Return inputs and times of a batch, on the device."""
@@ -211,14 +216,26 @@ class Share(ABC):
         # One that is not finite must not let a gradient be finite anywhere: no process may step.
         return share * (self._rows if math.isfinite(value) else math.nan), value
 
+    def peak(self) -> int:
+        """Return the most bytes that a process has used so far, of all."""
+        return int(max(used for (used,) in self._world.collect([float(peak(self.device))])))
+
+    def close(self) -> None:
+        """Let go of all memory; DeepSpeed's engines are bound to themselves."""
+        if self._learning is not None:
+            self._learning.close()
+        self._learning = None
+        del self._calculated, self._bare, self._thrift
+        gc.collect()
+
     def remember(self) -> Memory | None:
         """Return, in the first process, what the session remembers: of all stages."""
         memory = self._remember()
-        if self._crew.rank == 0:
-            others = [self._crew.take(stage * self._rows) for stage in range(1, self._stages)]
+        if self._world.rank == 0:
+            others = [self._world.take(stage * self._rows) for stage in range(1, self._stages)]
             return _joined([memory, *others])
         if self.row == 0:
-            self._crew.give(memory, 0)
+            self._world.give(memory, 0)
         return None
 
     def _remember(self) -> Memory:
@@ -231,7 +248,7 @@ class Share(ABC):
 
     def recall(self, memory: Memory | None = None) -> None:
         """Go on as what the first process gives."""
-        memory = self._crew.share_out(memory)
+        memory = self._world.share_out(memory)
         assert memory is not None  # noqa: S101 - the first process gives it
         if self._learning is not None:
             self._learning.recall(memory)
@@ -250,7 +267,7 @@ class Share(ABC):
 
     @abstractmethod
     def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:
-        """Go forth and back through this process's layers and step; return its share of the loss."""
+        """Go forward and backward through this process's layers and step; return its share of the loss."""
 
     @abstractmethod
     def needs_others(self, members: Sequence[int]) -> bool:
@@ -263,7 +280,14 @@ class Share(ABC):
         Args:
             members: how many each row evaluates.
             shape: of one member's inputs, (in_channels, X, Y, Z).
-            own: inputs and times of all members, which the first process has.
+            own: inputs (members, in_channels, X, Y, Z) and times (members,) of all, which the first process has.
+
+        Returns:
+            (members, out_channels, X, Y, Z), float32, in the first process; None in the others.
+
+        Raises:
+            OutOfMemoryError: the memory of this process's device does not suffice.
+            RuntimeError: torch's, where another process is gone.
         """
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deepspeed.pipe import PipelineModule
 from deepspeed.runtime.engine import DeepSpeedEngine
+from deepspeed.runtime.pipe import engine as pipe
 from deepspeed.runtime.pipe import schedule
 from deepspeed.runtime.pipe.engine import PipelineEngine
 from deepspeed.runtime.pipe.topology import PipeDataParallelTopology
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from torch import Tensor
 
 
 class Passes(Protocol):
     """What is done with one micro-batch after the other, each in the order of their numbers."""
 
-    def forth(self) -> None:
+    def forward(self) -> None:
         """Take the next micro-batch through the stage."""
 
-    def back(self) -> Tensor:
+    def backward(self) -> Tensor:
         """Return the number whose `backward()` goes back with the micro-batch that comes back next."""
         ...
 
@@ -39,18 +44,22 @@ def staged(module: nn.Module, stage: int, stages: int, rows: int) -> PipelineMod
 class StageEngine(PipelineEngine):  # type: ignore[misc]  # DeepSpeed ships no types
     """The engine of one stage."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - whatever DeepSpeed's takes
+        with _silent_neighbours():
+            super().__init__(*arguments, **options)
+
     def learn(self, passes: Passes, micro_batches: int) -> None:
-        """Take all micro-batches of a step forth and back, and step."""
+        """Take all micro-batches of a step forward and backward, and step."""
         self._passes = passes
         self._exec_schedule(schedule.TrainSchedule(micro_batches, self.num_stages, self.stage_id))
 
-    def _forth(self, buffer_id: int) -> None:
+    def _forward_pass(self, buffer_id: int) -> None:
         del buffer_id
-        self._passes.forth()
+        self._passes.forward()
 
-    def _back(self, buffer_id: int) -> None:
+    def _backward_pass(self, buffer_id: int) -> None:
         del buffer_id
-        end = self._passes.back()
+        end = self._passes.backward()
         if self.is_last_stage():
             DeepSpeedEngine.backward(self, end)
         else:
@@ -67,11 +76,26 @@ class StageEngine(PipelineEngine):  # type: ignore[misc]  # DeepSpeed ships no t
 
     _INSTRUCTION_MAP: Any = {  # noqa: RUF012 - as DeepSpeed has it
         **PipelineEngine._INSTRUCTION_MAP,  # noqa: SLF001 - as above
-        schedule.ForwardPass: _forth,
-        schedule.BackwardPass: _back,
+        schedule.ForwardPass: _forward_pass,
+        schedule.BackwardPass: _backward_pass,
         schedule.LoadMicroBatch: _nothing,
         schedule.SendActivation: _nothing,
         schedule.RecvActivation: _nothing,
         schedule.SendGrad: _nothing,
         schedule.RecvGrad: _nothing,
     }
+
+
+@contextmanager
+def _silent_neighbours() -> Generator[None]:
+    """Keep DeepSpeed's stages from greeting each other: their way may carry nothing of a GPU's, and is not gone."""
+    theirs = pipe.p2p
+    pipe.p2p = SimpleNamespace(init_process_groups=_ignore, send=_ignore, recv=_ignore)
+    try:
+        yield
+    finally:
+        pipe.p2p = theirs
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""

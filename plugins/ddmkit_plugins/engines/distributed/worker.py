@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 
 from ddmkit import DdmkitError
-from ddmkit_plugins.engines.distributed.crew import Crew, speaks_of_another
-from ddmkit_plugins.engines.distributed.launch import Meeting, Place, device_of, meet, shares_device
+from ddmkit_plugins.engines.distributed.failures import speaks_of_another
+from ddmkit_plugins.engines.distributed.launch import Meeting, Place, device_of, meet
+from ddmkit_plugins.engines.distributed.world import World
 
 if TYPE_CHECKING:
     from ddmkit_plugins.engines.distributed.share import Share
 
 
-def work(crew: Crew) -> NoReturn:
+def work(world: World) -> NoReturn:
     """Do what the first process tells until it tells the end, and end."""
     # Ctrl-C and a scheduler's warning are the first process's business, which saves before it ends.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -28,24 +29,24 @@ def work(crew: Crew) -> NoReturn:
 
     shares: dict[int, Share] = {}
     try:
-        while (order := crew.hear()) is not None:
+        while (order := world.hear()) is not None:
             for session in order.dropped:
-                del shares[session]
+                shares.pop(session).close()
             if order.verb == "open":
-                crew.log_to(order.arguments[0].logs)
-                shares[order.session] = opened(crew, *order.arguments)
+                world.log_to(order.arguments[0].logs)
+                shares[order.session] = opened(world, *order.arguments)
             else:
                 getattr(shares[order.session], order.verb)(*order.arguments)
     except BaseException as error:  # noqa: BLE001 - whatever it was, the first process has to know
-        crew.fail(error)
+        world.fail(error)
         if isinstance(error, DdmkitError):
             sys.stderr.write(f"error: {error}\n")
         elif speaks_of_another(error) and not shares:  # which have a log
-            sys.stderr.write(f"Process {crew.rank} ends, since another one has.\n")
+            sys.stderr.write(f"Process {world.rank} ends, since another one has.\n")
         else:
             traceback.print_exc()
-        crew.leave(1)
-    crew.leave()
+        world.leave(1)
+    world.leave()
 
 
 def _end_with_the_first() -> None:
@@ -60,12 +61,15 @@ def main(  # noqa: PLR0913, PLR0917 - as typed
 ) -> None:
     """Meet the process that began this one and work along."""
     threading.Thread(target=_end_with_the_first, daemon=True).start()
-    place = Place(int(rank), int(size), int(rank), int(size))
+    place = Place(int(rank), int(size), int(rank))
     store = meet(Meeting(host, int(port), hosted=True), place)
     if device == "cpu":
         torch.set_num_threads(int(threads))
-    store.set(f"here/{rank}", "")
-    work(Crew(place, device_of(device, place), store, shares=shares_device(device, place)))
+    try:
+        world = World(place, device_of(device, place), store)
+    except DdmkitError as error:
+        sys.exit(f"error: {error}")
+    work(world)
 
 
 if __name__ == "__main__":

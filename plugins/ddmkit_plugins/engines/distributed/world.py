@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
-import signal
+import shutil
+import socket
 import sys
 import threading
 import time
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 from torch import distributed
-from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch leaves it so
+from torch.distributed import PrefixStore, distributed_c10d  # type: ignore[attr-defined]  # torch leaves it so
 
-from ddmkit import DdmkitError, DeviceError, errors
+from ddmkit import DdmkitError, DeviceError
 from ddmkit.errors import LostProcessError
-from ddmkit_plugins.engines.distributed.launch import PATIENCE
+from ddmkit_plugins.engines.distributed.failures import Failures, speaks_of_another
+from ddmkit_plugins.engines.distributed.launch import PATIENCE, START
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,8 +35,6 @@ _STUCK = 60.0
 """Seconds after which a process is ended that waits on its GPU for one that is gone."""
 _LETTING_GO = 0.2
 """Seconds; a thousand times what it takes."""
-_BROKEN = ("connection", "peer", "socket", "gloo", "nccl", "store", "timed out")
-"""Words in what torch says where another process is gone."""
 
 
 class Order(NamedTuple):
@@ -50,16 +49,20 @@ class Order(NamedTuple):
     """Sessions that nobody will ask for any more."""
 
 
-class Crew:
+class World:
     """Processes that work together; the first one tells the others what to do.
 
     Args:
         place: of this process.
         device: where it works.
         store: shared by all.
-        shares: whether others work on the same device.
         children: the processes that this one began.
+        spare_logs: folder for their logs that goes once all went well; None for one that stays.
         joined: whether a launcher began all of them.
+
+    Raises:
+        DeviceError: a process did not come, or they work on different kinds of devices.
+        LostProcessError: a process failed meanwhile.
     """
 
     def __init__(  # noqa: PLR0913 - each is another thing
@@ -68,39 +71,81 @@ class Crew:
         device: torch.device,
         store: TCPStore,
         *,
-        shares: bool,
         children: list[Child] | None = None,
+        spare_logs: Path | None = None,
         joined: bool = False,
     ) -> None:
         self.joined = joined
         self.place, self.device = place, device
         self.rank, self.size = place.rank, place.size
-        self._store, self._children = store, children or []
+        self._children, self._spare_logs = children or [], spare_logs
+        connection: TCPStore = store.clone()  # type: ignore[attr-defined]  # not in torch's stubs
+        self._failures = Failures(place, connection, self._children)
         self._broken = False
-        self._lost: tuple[int, int] | None = None
         self._ended = threading.Event()
-        self.shares_device = shares
-        self.speaks_nccl = device.type == "cuda" and not shares
-        # DeepSpeed asks the environment for these.
-        os.environ.update(LOCAL_RANK=str(device.index or 0), DS_ACCELERATOR=device.type)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        backend = "nccl" if self.speaks_nccl else "gloo"
-        distributed.init_process_group(
-            backend,
-            store=PrefixStore("ddmkit", store),
-            rank=place.rank,
-            world_size=place.size,
-            timeout=PATIENCE,
-        )
-        self.control = _group("gloo")
-        """For orders, data and whatever else lies in the memory of the host."""
-        self.onward, self.back = _group(backend), _group(backend)
-        """For what stages exchange: states onward, gradients back."""
-        if self._children:
+        try:
+            self._come_together(store)
+        except BaseException as error:
+            self._failures.leave_word(error)
+            self._failures.end_all()
+            raise
+        if self._children or self.speaks_nccl:
             threading.Thread(target=self._watch, daemon=True, name="ddmkit-watch").start()
         if self.rank == 0:
             atexit.register(self.end)
+
+    def _come_together(self, store: TCPStore) -> None:
+        """Meet all other processes, unless one of them fails or does not come."""
+        # DeepSpeed asks the environment for these; NCCL is not to end a process that has something to say.
+        os.environ.update(LOCAL_RANK=str(self.device.index or 0), DS_ACCELERATOR=self.device.type)
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        store.set(f"seat/{self.rank}", _seat(self.device))
+        found: list[BaseException] = []
+
+        def connect() -> None:
+            try:
+                self._connect(store)
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                found.append(error)
+
+        # Torch waits for a process to connect, whatever became of it: a thread may be left waiting.
+        connecting = threading.Thread(target=connect, daemon=True)
+        connecting.start()
+        deadline = time.monotonic() + START
+        while connecting.is_alive():
+            connecting.join(0.02)
+            if (failed := self._failures.why_not_begun()) is not None:
+                raise failed
+            if time.monotonic() > deadline:
+                msg = f"Not all {self.size} processes came within {START:.0f} seconds: see what the others say."
+                raise DeviceError(msg)
+        if found:
+            lost = self._failures.why(_GRACE) if speaks_of_another(found[0]) else None
+            raise lost or found[0]
+
+    def _connect(self, store: TCPStore) -> None:
+        seats = [store.get(f"seat/{rank}").decode() for rank in range(self.size)]
+        kinds = [seat.split()[0] for seat in seats]
+        if other := next((rank for rank, kind in enumerate(kinds) if kind != kinds[0]), None):
+            msg = (
+                f"Process 0 works on {kinds[0]} and process {other} on {kinds[other]}: type -o engine.device=cpu for "
+                "all of them, or let each have a GPU."
+            )
+            raise DeviceError(msg)
+        self.sharing = seats.count(seats[self.rank])
+        """How many processes work on this one's device."""
+        self.speaks_nccl = self.device.type == "cuda" and len(set(seats)) == self.size
+        """Whether each process has a GPU of its own: NCCL refuses to serve two on one."""
+        backend = "nccl" if self.speaks_nccl else "gloo"
+        distributed.init_process_group(
+            backend, store=PrefixStore("ddmkit", store), rank=self.rank, world_size=self.size, timeout=PATIENCE
+        )
+        self.control = _group("gloo")
+        """For orders, data and whatever else lies in the memory of the host."""
+        self.onward, self.backward = _group(backend), _group(backend)
+        """For what stages exchange: states onward, gradients backward."""
 
     def log_to(self, folder: Path | None) -> None:
         """Write what this process says into a folder, if a launcher began it; the display is the first one's."""
@@ -164,23 +209,19 @@ class Crew:
         except BaseException as error:
             self._broken = True
             if isinstance(error, Exception) and not isinstance(error, DdmkitError):
-                lost = self._why(_GRACE if speaks_of_another(error) else 0.5)
+                lost = self._failures.why(_GRACE if speaks_of_another(error) else 0.5)
                 if lost is None and speaks_of_another(error):
                     lost = LostProcessError(
                         f"A process of the {self.size} that work together has ended: {str(error).splitlines()[0]}"
                     )
                 if lost is not None:
                     raise lost from error
+            self._failures.leave_word(error)
             raise
 
     def fail(self, error: BaseException) -> None:
         """Leave word for the first process why this one ends."""
-        kind = type(error).__name__ if isinstance(error, DdmkitError) else LostProcessError.__name__
-        message = str(error) if isinstance(error, DdmkitError) else f"{type(error).__name__}: {error}"
-        # Where it seems to be another one that failed, that one's word counts for more.
-        word = "followed" if not isinstance(error, DdmkitError) and speaks_of_another(error) else "failed"
-        with suppress(RuntimeError):
-            self._store.set(f"{word}/{self.rank}", json.dumps([kind, message]))
+        self._failures.leave_word(error)
 
     def end(self) -> None:
         """Let the other processes end, or end them where one of them is missing."""
@@ -188,13 +229,15 @@ class Crew:
             return
         self._ended.set()
         if self._broken:
-            for child in self._children:
-                child.process.kill()
-        else:
-            with suppress(RuntimeError):
-                self._broadcast(None)
-            # A thread of torch's lets go of what was sent, and aborts if Python, which it needs for that, is gone.
-            time.sleep(_LETTING_GO)
+            self._failures.end_all()
+            self._abort()
+            return
+        with suppress(RuntimeError):
+            self._broadcast(None)
+        # A thread of torch's lets go of what was sent, and aborts if Python, which it needs for that, is gone.
+        time.sleep(_LETTING_GO)
+        if self._spare_logs is not None:
+            shutil.rmtree(self._spare_logs, ignore_errors=True)
         if self.speaks_nccl:
             with suppress(RuntimeError):
                 distributed.destroy_process_group()
@@ -212,66 +255,33 @@ class Crew:
             stream.flush()
         os._exit(status)
 
-    def _why(self, seconds: float) -> DdmkitError | None:
-        """Return what another process left word of, or how it ended, if it does so within some seconds."""
-        deadline = time.monotonic() + seconds
-        while True:
-            if (word := self._word("failed")) is not None:
-                return word
-            if (lost := self._lost or self._gone()) is not None:
-                return self._mourned(*lost)
-            if time.monotonic() > deadline:
-                return self._word("followed")
-            time.sleep(0.05)
-
-    def _word(self, which: str) -> DdmkitError | None:
-        """Return what a process left word of."""
-        for rank in range(1, self.size):
-            if self._store.check([f"{which}/{rank}"]):
-                kind, message = json.loads(self._store.get(f"{which}/{rank}"))
-                return self._failed(rank, kind, message)
-        return None
-
-    def _failed(self, rank: int, kind: str, message: str) -> DdmkitError:
-        if kind == LostProcessError.__name__:
-            return LostProcessError(f"Process {rank} of {self.size} failed: {message}.{self._log(rank)}")
-        error: DdmkitError = getattr(errors, kind, DeviceError)(message)
-        return error
-
-    def _gone(self) -> tuple[int, int] | None:
-        """Return rank and status of a process that ended, but for those that only ended because of another."""
-        for rank, child in enumerate(self._children, start=1):
-            status = child.process.poll()
-            if status is not None and status not in {0, 1}:
-                return rank, status
-        return None
-
-    def _mourned(self, rank: int, status: int) -> LostProcessError:
-        how = f"ended with status {status}"
-        if status < 0:
-            how = f"was killed by signal {-status} ({signal.Signals(-status).name})"
-            if status == -signal.SIGKILL:
-                how += ", as a system does that runs out of memory"
-        return LostProcessError(f"Process {rank} of {self.size} {how}.{self._log(rank)}")
-
-    def _log(self, rank: int) -> str:
-        return f" Its log is {self._children[rank - 1].log}." if self._children else ""
-
     def _watch(self) -> None:
-        """End all processes once one has ended, so that none waits for it."""
-        while all(child.process.poll() is None for child in self._children):
+        """Look after the others, so that nobody waits for one that is gone."""
+        gone = self._failures.one_has_ended if self._children else self._failures.one_has_failed
+        while not gone():
             if self._ended.wait(0.2):
                 return
         if self._ended.wait(1):  # in which the others may leave word too
             return
-        self._lost = self._gone()  # before it looks as if the others had ended so too
-        for child in self._children:
-            child.process.kill()
+        self._failures.end_all()
         if not self.speaks_nccl:
             return  # here whoever waits is told
+        self._abort()
         if not self._ended.wait(_STUCK) and not self._broken:
-            sys.stderr.write(f"error: {self._why(0) or 'Another process has ended.'}\n")
+            sys.stderr.write(f"error: {self._failures.why(0) or 'Another process has ended.'}\n")
             os._exit(1)
+
+    def _abort(self) -> None:
+        """Wait no longer on the GPU for others."""
+        if self.speaks_nccl:
+            with suppress(RuntimeError, ValueError):
+                distributed_c10d._abort_process_group()  # noqa: SLF001 - there is no public name
+
+
+def _seat(device: torch.device) -> str:
+    """Return a name of a device that is the same in all processes that work on it, and in no other."""
+    name = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
+    return f"{device.type} {socket.gethostname()} {name}"
 
 
 def _group(backend: str) -> distributed.ProcessGroup:
@@ -279,8 +289,3 @@ def _group(backend: str) -> distributed.ProcessGroup:
     group = distributed.new_group(backend=backend, timeout=PATIENCE)
     assert isinstance(group, distributed.ProcessGroup)  # noqa: S101 - of which every process is a member
     return group
-
-
-def speaks_of_another(error: BaseException) -> bool:
-    """Tell whether torch speaks of another process that is gone."""
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _BROKEN)

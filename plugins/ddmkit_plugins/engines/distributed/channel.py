@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from ddmkit import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,7 +47,7 @@ class Form(NamedTuple):
         return torch.channels_last_3d if self.channels_last else torch.contiguous_format
 
 
-class Parcel:
+class Pending:
     """Tensors that are on their way, and stay in memory until they have arrived."""
 
     def __init__(self) -> None:
@@ -62,7 +64,7 @@ class Parcel:
             self._under_way.pop(0)[0].wait()
 
 
-class Post:
+class Channel:
     """Sends tensors to other processes, and receives theirs in the order in which they were sent.
 
     Args:
@@ -76,10 +78,10 @@ class Post:
         self._group, self._device, self._tag = group, device, tag
         self._carrier = device if direct else torch.device("cpu")
 
-    def send(self, tensor: Tensor, to: int, parcel: Parcel) -> None:
+    def send(self, tensor: Tensor, to: int, pending: Pending) -> None:
         """Begin to send a tensor, whose form is known there."""
         flat = _flat(tensor.detach().to(self._carrier))
-        parcel.add(distributed.isend(flat, dst=to, group=self._group, tag=self._tag), flat)
+        pending.add(distributed.isend(flat, dst=to, group=self._group, tag=self._tag), flat)
 
     def receive(self, form: Form, sender: int) -> Tensor:
         """Return a tensor once it has come."""
@@ -90,14 +92,16 @@ class Post:
         return tensor.to(self._device)
 
 
-def send_forms(state: State, to: int, parcel: Parcel, group: distributed.ProcessGroup) -> None:
-    """Begin to send what tensors a state has."""
-    numbers = [len(state)]
-    for form in map(Form.of, state):
-        numbers += [_TYPES.index(form.dtype), int(form.channels_last), len(form.shape), *form.shape]
+def send_forms(state: State, to: int, pending: Pending, group: distributed.ProcessGroup) -> None:
+    """Begin to send what tensors a state has.
+
+    Raises:
+        ConfigurationError: there are too many, or some of a type that is not sent.
+    """
+    numbers = written(list(map(Form.of, state)))
     told = torch.zeros(_MOST, dtype=torch.int64)
     told[: len(numbers)] = torch.tensor(numbers)
-    parcel.add(distributed.isend(told, dst=to, group=group, tag=_FORMS), told)
+    pending.add(distributed.isend(told, dst=to, group=group, tag=_FORMS), told)
 
 
 def receive_forms(sender: int, group: distributed.ProcessGroup) -> list[Form]:
@@ -105,6 +109,27 @@ def receive_forms(sender: int, group: distributed.ProcessGroup) -> list[Form]:
     told = torch.empty(_MOST, dtype=torch.int64)
     distributed.recv(told, src=sender, group=group, tag=_FORMS)
     return _read(told.tolist())
+
+
+def written(forms: Sequence[Form]) -> list[int]:
+    """Return numbers that say what tensors a state has.
+
+    Raises:
+        ConfigurationError: there are too many, or some of a type that is not sent.
+    """
+    if other := next((form.dtype for form in forms if form.dtype not in _TYPES), None):
+        msg = f"The network passes tensors of {other} from stage to stage, which is not sent: make them torch.float32."
+        raise ConfigurationError(msg)
+    numbers = [len(forms)]
+    for form in forms:
+        numbers += [_TYPES.index(form.dtype), int(form.channels_last), len(form.shape), *form.shape]
+    if len(numbers) > _MOST:
+        msg = (
+            f"The network passes {len(forms)} tensors from stage to stage at once, more than can be told: type "
+            "other -o engine.cuts=…"
+        )
+        raise ConfigurationError(msg)
+    return numbers
 
 
 def _read(numbers: Sequence[int]) -> list[Form]:

@@ -1,0 +1,104 @@
+"""A process that has imported what `ddmkit` imports, and forks for every command: seconds less for each.
+
+Each line that it reads is a command: JSON with its arguments, folder, environment and the files for what it says. The
+fork is a process of its own, which runs the console script's function. The answer is a line with its status; null after
+the time that it was given.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Any, NoReturn
+
+LARGE = (
+    "h5py",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "monai.metrics",
+    "nibabel",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+)
+"""What the packages import somewhere in their functions, and torch for AdamW."""
+POLL = 0.005
+"""Seconds between two looks at a fork."""
+
+
+def main() -> None:
+    """Serve until there is nothing more to read; in a fork, run its command."""
+    # What takes long to import. No thread may be there when a process forks, so nothing is calculated.
+    for module in LARGE:
+        import_module(module)
+    for package in ("ddmkit", "ddmkit_cli", "ddmkit_plugins"):
+        import_all(package)
+    gc.freeze()  # or each fork would copy what it only looks at to collect garbage
+    answers = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        asked = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            answers.close()
+            become(asked)
+            run()
+        print(json.dumps(status(pid, asked["seconds"])), file=answers, flush=True)
+
+
+def become(asked: dict[str, Any]) -> None:
+    """Be as if this process had just been started."""
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in sys.path]
+    sys.argv = ["ddmkit", *asked["arguments"]]
+    for number, path in ((0, os.devnull), (1, asked["stdout"]), (2, asked["stderr"])):
+        file = os.open(path, os.O_RDWR)
+        os.dup2(file, number)
+        os.close(file)
+
+
+def run() -> NoReturn:
+    """Run the command and end, but for the taking down of all that was imported, which takes longer than most do."""
+    ended: object = None
+    try:
+        import_module("ddmkit_cli.app").run()
+    except SystemExit as error:
+        ended = error.code
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public name
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended if isinstance(ended, int) else int(ended is not None))
+
+
+def import_all(package: str) -> None:
+    """Import all modules of a package, but for those that begin something, or import what is optional."""
+    for module in walk_packages(import_module(package).__path__, f"{package}."):
+        if not {"__main__", "distributed"} & set(module.name.split(".")):
+            import_module(module.name)
+
+
+def status(pid: int, seconds: float) -> int | None:
+    """Return how a fork ended, as `subprocess` says it; None if it had to be killed."""
+    deadline = time.monotonic() + seconds
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        time.sleep(POLL)
+    return os.waitstatus_to_exitcode(ended[1])
+
+
+if __name__ == "__main__":
+    main()
