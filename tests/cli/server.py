@@ -75,7 +75,7 @@ def run() -> NoReturn:
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
-    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public name
+    atexit._run_exitfuncs()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public name
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(ended if isinstance(ended, int) else int(ended is not None))

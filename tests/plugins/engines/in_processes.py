@@ -45,7 +45,7 @@ LEARNED = ("data parallel, one by one", "ZeRO 3", "two stages")
 UNEVEN = ("data parallel", "ZeRO 2", "two stages, all at once")
 ANSWERING = ("data parallel", "two stages")
 LOWERED = ("two stages",)
-CHECKED = ("data parallel", "ZeRO 2, offloaded", "two stages, ZeRO 1, checkpointing")
+CHECKED = ("ZeRO 2, offloaded", "two stages, ZeRO 1, checkpointing")
 """Of the others, ZeRO 3 takes minutes to be opened so often."""
 
 

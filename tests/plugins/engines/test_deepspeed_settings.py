@@ -277,6 +277,8 @@ def test_sections_that_have_no_place_are_refused(tmp_path: Path, section: str) -
 def test_options_of_zero_that_keep_weights_elsewhere_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"has zero_optimization.mics_shard_size, .* Take it out of the file"):
         configured(tmp_path, {"zero_optimization": {"mics_shard_size": 2}}, zero=3)
+    with pytest.raises(ConfigurationError, match=r"type -o engine.zero=2"):
+        configured(tmp_path, {"zero_optimization": {"overlap_comm": True}}, zero=1)
 
 
 @pytest.mark.parametrize("value", [True, None, [1]])

@@ -76,6 +76,12 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
                 "in a way of its own, which could not be saved whole. Take it out of the file."
             )
             raise ConfigurationError(msg)
+    if theirs.get("overlap_comm") and settings.zero == 1:
+        msg = (
+            f"{settings.config} has zero_optimization.overlap_comm, which DeepSpeed only has with engine.zero=2 or 3: "
+            "take it out of the file, or type -o engine.zero=2."
+        )
+        raise ConfigurationError(msg)
     zero = {
         "reduce_bucket_size": _BUCKET,
         **theirs,

@@ -65,7 +65,8 @@ class Failures:
         for rank, child in enumerate(self._children, start=1):
             if child.process.poll() is not None:
                 said = child.log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-                return DeviceError(f"Process {rank} of {self._size} did not start: {said[-1].rstrip('.')}.{self._log(rank)}")
+                last = said[-1].rstrip(".")
+                return DeviceError(f"Process {rank} of {self._size} did not start: {last}.{self._log(rank)}")
         return None
 
     def one_has_ended(self) -> bool:

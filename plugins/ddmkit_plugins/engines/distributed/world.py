@@ -275,7 +275,7 @@ class World:
         """Wait no longer on the GPU for others."""
         if self.speaks_nccl:
             with suppress(RuntimeError, ValueError):
-                distributed_c10d._abort_process_group()  # noqa: SLF001 - there is no public name
+                distributed_c10d._abort_process_group()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public name
 
 
 def _seat(device: torch.device) -> str:
