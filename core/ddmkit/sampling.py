@@ -65,7 +65,7 @@ def answer_case(
     task, factor = configuration.task, configuration.patch.factor
     at_once = min(ensemble, configuration.sampling.members_at_once)
     inputs = given_inputs(model, case.read(case.whole(factor)), at_once)
-    calls = -(-ensemble // at_once) * configuration.sampler.steps
+    calls = -(-ensemble // at_once) * configuration.sampler.evaluations
     tell = _counted(progress, calls)
     gathered = Ensemble()
     for first in range(0, ensemble, at_once):

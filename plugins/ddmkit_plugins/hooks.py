@@ -24,6 +24,8 @@ from ddmkit_plugins.patches.half import Half
 from ddmkit_plugins.patches.uniform import Uniform
 from ddmkit_plugins.samplers.ddim import Ddim
 from ddmkit_plugins.samplers.ddpm import Ddpm
+from ddmkit_plugins.samplers.dpm_solver import DpmSolver
+from ddmkit_plugins.samplers.heun import Heun
 from ddmkit_plugins.schedules.cosine import Cosine
 from ddmkit_plugins.schedules.linear import Linear
 from ddmkit_plugins.tasks.brats import Brats
@@ -39,6 +41,8 @@ def ddmkit_components() -> list[type[Component]]:
         Cosine,
         Ddim,
         Ddpm,
+        Heun,
+        DpmSolver,
         Center,
         Uniform,
         Full,

@@ -246,7 +246,7 @@ class _Run:
         """At once."""
         self.evaluated = math.ceil(self.members / engine.rows()) if isinstance(engine, Shared) else self.members
         """Of these, by one process."""
-        self.evaluations = configuration.sampler.steps * sampling.ensemble
+        self.evaluations = configuration.sampler.evaluations * sampling.ensemble
         """Of one member each, for a case."""
 
     def kept(self, weights: int) -> int:

@@ -30,7 +30,7 @@ from ddmkit.testing.dataset import check_dataset
 from ddmkit.testing.encoding import check_encoding
 from ddmkit.testing.engine import check_engine
 from ddmkit.testing.patch import check_patch
-from ddmkit.testing.sampler import Gaussian, check_sampler
+from ddmkit.testing.sampler import Gaussian, Mixture, check_sampler, order_of
 from ddmkit.testing.schedule import check_schedule
 from ddmkit.testing.task import check_task
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Gaussian",
+    "Mixture",
     "check",
     "check_backbone",
     "check_component",
@@ -49,6 +50,7 @@ __all__ = [
     "check_sampler",
     "check_schedule",
     "check_task",
+    "order_of",
 ]
 
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Denoise, Draw, Sampler
-from ddmkit_plugins.samplers.times import Stride, even_strides
+from ddmkit_plugins.samplers.times import GridSampler, Stride
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import Tensor
 
+    from ddmkit import Denoise, Draw
 
-class Ddim(Sampler):
+
+class Ddim(GridSampler):
     """Few large steps; without fresh noise (eta 0) the start alone decides the sample."""
 
     name: ClassVar[str] = "ddim"
@@ -27,7 +28,7 @@ class Ddim(Sampler):
 
     @override
     def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
-        return self.walk(denoise, noise, alphas_bar, draw, even_strides(len(alphas_bar) - 1, self.steps))
+        return self.walk(denoise, noise, alphas_bar, draw, self.strides(alphas_bar))
 
     def walk(
         self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]

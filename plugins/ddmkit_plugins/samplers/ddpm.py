@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Denoise, Draw, Sampler
-from ddmkit_plugins.samplers.times import Stride, even_strides
+from ddmkit_plugins.samplers.times import GridSampler, Stride
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import Tensor
 
+    from ddmkit import Denoise, Draw
 
-class Ddpm(Sampler):
+
+class Ddpm(GridSampler):
     """Each step draws from the posterior of the forward process; good with many steps, poor with few."""
 
     name: ClassVar[str] = "ddpm"
@@ -29,7 +30,7 @@ class Ddpm(Sampler):
 
     @override
     def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
-        return self.walk(denoise, noise, alphas_bar, draw, even_strides(len(alphas_bar) - 1, self.steps))
+        return self.walk(denoise, noise, alphas_bar, draw, self.strides(alphas_bar))
 
     def walk(
         self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]

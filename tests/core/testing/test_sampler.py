@@ -14,7 +14,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddmkit import Denoise, Draw, Sampler
-from ddmkit.testing import Gaussian, check
+from ddmkit.testing import Gaussian, Mixture, check
+from ddmkit.testing.sampler import Known
 
 Vector: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -99,16 +100,16 @@ def too_noisy(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tenso
         ({"sample": first_guess}, "from the exact flow in 20 steps and still"),
         ({"step": damped}, "from the exact flow in 20 steps and still"),
         ({"sample": too_noisy}, "mean and deviation are off by"),
+        ({"order": 2}, r"is of order 1\.0, not 2 as it says"),
     ],
 )
-def test_a_broken_sampler_is_caught(
-    methods: dict[str, Callable[..., object]], sentence: str, refuses: Callable[..., None]
-) -> None:
+def test_a_broken_sampler_is_caught(methods: dict[str, object], sentence: str, refuses: Callable[..., None]) -> None:
     refuses(Straight, sentence, **methods)
 
 
-def test_the_gaussians_flow_is_what_an_ode_solver_finds() -> None:
-    alpha_bar, truth = 0.01, Gaussian(mean=0.4, deviation=0.5)
+@pytest.mark.parametrize("truth", [Gaussian(mean=0.4, deviation=0.5), Mixture()], ids=["gaussian", "mixture"])
+def test_the_exact_flow_is_what_an_ode_solver_finds(truth: Known) -> None:
+    alpha_bar = 0.01
     start = np.array([-1.5, 0.0, 0.7])
 
     # Song et al. (2021, DDIM), eq. 14: d(x / sqrt(alpha-bar)) = eps d(sigma), where sigma is noise over signal.
@@ -123,10 +124,19 @@ def test_the_gaussians_flow_is_what_an_ode_solver_finds() -> None:
     assert truth.flow(torch.from_numpy(start), alpha_bar).tolist() == pytest.approx(solved.tolist(), abs=1e-7)
 
 
-def test_the_gaussians_estimate_is_the_mean_of_x0_given_x() -> None:
-    alpha_bar, x, truth = 0.3, -0.8, Gaussian(mean=0.4, deviation=0.5)
+@pytest.mark.parametrize(
+    ("truth", "kinds"),
+    [
+        (Gaussian(mean=0.4, deviation=0.5), [(1.0, 0.4, 0.5)]),
+        (Mixture((0.2, 0.8), (1.0, -0.5), (0.3, 0.6)), [(0.2, 1.0, 0.3), (0.8, -0.5, 0.6)]),
+    ],
+    ids=["gaussian", "mixture"],
+)
+def test_the_estimate_is_the_mean_of_x0_given_x(truth: Known, kinds: list[tuple[float, float, float]]) -> None:
+    alpha_bar, x = 0.3, -0.8
     x0 = np.linspace(-6, 6, 100_001)
-    weight = np.exp(-((x0 - 0.4) ** 2) / (2 * 0.25) - (x - sqrt(alpha_bar) * x0) ** 2 / (2 * (1 - alpha_bar)))
+    prior = sum(share / width * np.exp(-((x0 - mean) ** 2) / (2 * width**2)) for share, mean, width in kinds)
+    weight = prior * np.exp(-((x - sqrt(alpha_bar) * x0) ** 2) / (2 * (1 - alpha_bar)))
     expected = float((weight * x0).sum() / weight.sum())
     levels = torch.tensor([1, alpha_bar], dtype=torch.float64)
     answer = truth.denoise(levels)(torch.tensor([x], dtype=torch.float64), 1)
