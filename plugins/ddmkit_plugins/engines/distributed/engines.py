@@ -94,22 +94,16 @@ def learning_of(layers: nn.Module, engine: Any, opening: Opening) -> Learning:  
 
 
 @contextlib.contextmanager
-def quiet() -> Generator[None]:
-    """Leave out what torch warns of DeepSpeed's own ways."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-        warnings.filterwarnings("ignore", "Full backward hook is firing", category=UserWarning)
-        yield
-
-
-@contextlib.contextmanager
 def ready() -> Generator[ModuleType]:
     """Import DeepSpeed, keep it quiet and from compiling, and let it know of the processes."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), quiet():
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         import deepspeed
         import deepspeed.ops
 
         deepspeed.utils.logger.setLevel(logging.ERROR)
+        # Of what it calls in every step, so that these stay.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+        warnings.filterwarnings("ignore", "Full backward hook is firing", category=UserWarning)
         # Its collectives for CPUs are compiled on first use, and only serve within a machine: torch's own will do.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         if not deepspeed.comm.is_initialized():

@@ -14,7 +14,7 @@ from ddmkit.errors import LostProcessError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch leaves it so
+    from torch.distributed import Store  # type: ignore[attr-defined]  # torch leaves it so
 
     from ddmkit_plugins.engines.distributed.launch import Child, Place
 
@@ -33,16 +33,18 @@ class Failures:
         children: the processes that this one began.
     """
 
-    def __init__(self, place: Place, store: TCPStore, children: Sequence[Child]) -> None:
+    def __init__(self, place: Place, store: Store, children: Sequence[Child]) -> None:
         self._rank, self._size, self._store, self._children = place.rank, place.size, store, children
         self._lost: tuple[int, int] | None = None
+        self._ended_here = False
+        """Whether the others were ended by this process, so that how they end says nothing."""
 
-    def leave_word(self, error: BaseException) -> None:
-        """Tell the other processes why this one ends."""
+    def leave_word(self, error: BaseException, *, followed: bool = False) -> None:
+        """Tell the other processes why this one ends: by itself, or because it `followed` another one."""
         kind = type(error).__name__ if isinstance(error, DdmkitError) else LostProcessError.__name__
         message = str(error) if isinstance(error, DdmkitError) else f"{type(error).__name__}: {error}"
         # Where it seems to be another one that failed, that one's word counts for more.
-        followed = not isinstance(error, DdmkitError) and speaks_of_another(error)
+        followed = not isinstance(error, DdmkitError) and (followed or speaks_of_another(error))
         with suppress(RuntimeError):
             self._store.set(f"{_FOLLOWED if followed else _FAILED}/{self._rank}", json.dumps([kind, message]))
 
@@ -52,7 +54,7 @@ class Failures:
         while True:
             if (word := self._word(_FAILED)) is not None:
                 return word
-            if (lost := self._lost or self._killed()) is not None:
+            if (lost := self._killed()) is not None:
                 return self._mourned(*lost)
             if time.monotonic() > deadline:
                 return self._word(_FOLLOWED)
@@ -60,8 +62,10 @@ class Failures:
 
     def why_not_begun(self) -> DdmkitError | None:
         """Return why another process will not come, if that is so."""
-        if (word := self._word(_FAILED)) is not None:
+        if (word := self._word(_FAILED) or self._word(_FOLLOWED)) is not None:
             return word
+        if not self._children and self.one_has_failed():
+            return DeviceError("The process at whose store all meet is gone: see what the others say.")
         for rank, child in enumerate(self._children, start=1):
             if child.process.poll() is not None:
                 said = child.log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
@@ -83,7 +87,7 @@ class Failures:
 
     def end_all(self) -> None:
         """End the processes that this one began, after a look at who ended before."""
-        self._lost = self._killed()
+        self._lost, self._ended_here = self._killed(), True
         for child in self._children:
             child.process.kill()
 
@@ -104,6 +108,8 @@ class Failures:
 
     def _killed(self) -> tuple[int, int] | None:
         """Return rank and status of a process that ended, but for those that only ended because of another."""
+        if self._ended_here:
+            return self._lost
         for rank, child in enumerate(self._children, start=1):
             status = child.process.poll()
             if status is not None and status not in {0, 1}:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import torch
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch leaves it so
 
 from ddmkit import ConfigurationError, DeviceError
 from ddmkit_plugins.engines.distributed.launch import Place, begin, device_of, launched, meet, meeting_of
@@ -115,5 +116,8 @@ def gathered(settings: DeepSpeed, logs: Path | None) -> World:
 def _joined(settings: DeepSpeed, place: Place) -> World:
     if not _worlds:
         device = device_of(settings.chosen(), place)
-        _worlds.append(World(place, device, meet(meeting_of(os.environ), place), joined=True))
+        store = meet(meeting_of(os.environ), place)
+        # A launcher that begins all processes anew keeps its store, with what the last ones left there.
+        attempt = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        _worlds.append(World(place, device, attempt, joined=True))
     return _worlds[0]

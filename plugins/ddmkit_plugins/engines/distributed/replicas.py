@@ -98,6 +98,7 @@ class Replica(Share):
             if answer is not None:
                 self._data.send(answer, 0, pending)
             pending.wait()
+            self._agree_on_the_end()
             return None
         assert answer is not None  # noqa: S101 - the first row has the first member
         answers = [answer]
@@ -105,7 +106,13 @@ class Replica(Share):
             if count:
                 answers.append(self._data.receive(Form((count, *answer.shape[1:])), row).to(self.device))
         pending.wait()
+        self._agree_on_the_end()
         return answers[0] if len(answers) == 1 else torch.cat(answers)
+
+    def _agree_on_the_end(self) -> None:
+        """Make sure that all have fetched each other's weights: NCCL that was aborted hands out garbage in silence."""
+        if self._shared_weights:
+            self._world.collect([])
 
     def _dealt(self, members: Sequence[int], shape: tuple[int, ...], own: State | None, pending: Pending) -> State:
         """Return inputs and times of this row's members, on the device; the first process sends the others theirs."""

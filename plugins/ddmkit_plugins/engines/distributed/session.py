@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import pickle
-from contextlib import suppress
 from itertools import count as numbers
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
@@ -56,7 +55,7 @@ class DistributedSession(Session):
         self._learned = [name for name, weight in opening.network.named_parameters() if weight.requires_grad]
         self._id = next(_ids)
         self._peak: int | None = None
-        """Of all processes; None if they have worked since it was asked for."""
+        """Of all processes; None if others may have worked since."""
         with world.at_work():
             self._tell("open", opening)
             self._share: Share = opened(world, opening)
@@ -85,7 +84,6 @@ class DistributedSession(Session):
         with self._world.at_work():
             if self._share.needs_others(members):
                 self._tell("predict", members, shape)
-                self._peak = None
             answer = self._share.predict(members, shape, (inputs, times))
         assert answer is not None  # noqa: S101 - this is the first process
         return answer
@@ -127,14 +125,16 @@ class DistributedSession(Session):
         return max(self._peak, peak(self.device))
 
     def _tell(self, verb: str, *arguments: Any) -> None:  # noqa: ANN401 - whatever the verb takes
+        self._peak = None
         dropped = [_dropped.pop() for _ in range(len(_dropped))]  # to which more may be added meanwhile
         self._world.tell(Order(self._id, verb, arguments, dropped))
 
 
 def _drop(session: int, share: Share) -> None:
-    with suppress(RuntimeError):  # of a device that failed
+    try:
         share.close()
-    _dropped.append(session)
+    finally:
+        _dropped.append(session)
 
 
 def deal(batches: Sequence[Batch], rows: int, examples: int | None) -> list[list[Batch | None]]:
@@ -170,18 +170,16 @@ def refuse_unsendable(network: nn.Module) -> None:
         ConfigurationError: it cannot be pickled, or is of a class that only this program has.
     """
     try:
-        if launched(os.environ) is None and (own := _of_a_script(network)):
-            msg = f"{own} is defined in the program that is running"
-            raise TypeError(msg)  # noqa: TRY301 - it is one of the reasons below
-        pickle.dumps(without_memory(network))
+        sent = pickle.dumps(without_memory(network))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         msg = (
             f"The network cannot be sent to other processes: {error}. Define its classes and functions at the top of a "
             "module, or choose --engine single."
         )
         raise ConfigurationError(msg) from error
-
-
-def _of_a_script(network: nn.Module) -> str | None:
-    """Return a class of a network's that stands in the running script, which the other processes do not run."""
-    return next((type(one).__name__ for one in network.modules() if type(one).__module__ == "__main__"), None)
+    if b"__main__" in sent and launched(os.environ) is None:
+        msg = (
+            "The network cannot be sent to other processes: a class or function of it is defined in the program that "
+            "is running, which they do not run. Define it in a module beside it, or choose --engine single."
+        )
+        raise ConfigurationError(msg)

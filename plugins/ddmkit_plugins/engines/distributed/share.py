@@ -16,7 +16,6 @@ from ddmkit.sizes import bytes_of
 from ddmkit.stages import Divisible, Stage
 from ddmkit.thrift import Lowerable, Thrift
 from ddmkit_plugins.engines.distributed.channel import DATA, Channel, Form, Pending
-from ddmkit_plugins.engines.distributed.engines import quiet
 from ddmkit_plugins.engines.optimizing import moment_bytes
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class Share(ABC):
             OutOfMemoryError: the memory of this process's device does not suffice.
             RuntimeError: torch's, where another process is gone.
         """
-        with memory_guard(self.device, SMALLER_NETWORK), quiet():
+        with memory_guard(self.device, SMALLER_NETWORK):
             return self._step(step, batches)
 
     def _step(self, step: Step, batches: Sequence[Sequence[Batch | None]] | None) -> Outcome:
@@ -222,11 +221,13 @@ class Share(ABC):
 
     def close(self) -> None:
         """Let go of all memory; DeepSpeed's engines are bound to themselves."""
-        if self._learning is not None:
-            self._learning.close()
-        self._learning = None
-        del self._calculated, self._bare, self._thrift
-        gc.collect()
+        try:
+            if self._learning is not None:
+                self._learning.close()
+        finally:
+            self._learning = None
+            del self._calculated, self._bare, self._thrift
+            gc.collect()
 
     def remember(self) -> Memory | None:
         """Return, in the first process, what the session remembers: of all stages."""

@@ -88,7 +88,7 @@ class StageEngine(PipelineEngine):  # type: ignore[misc]  # DeepSpeed ships no t
 
 @contextmanager
 def _silent_neighbours() -> Generator[None]:
-    """Keep DeepSpeed's stages from greeting each other: their way may carry nothing of a GPU's, and is not gone."""
+    """Keep DeepSpeed's stages from greeting each other: the way that they would take may not carry a GPU's tensors."""
     theirs = pipe.p2p
     pipe.p2p = SimpleNamespace(init_process_groups=_ignore, send=_ignore, recv=_ignore)
     try:

@@ -62,10 +62,10 @@ def main(  # noqa: PLR0913, PLR0917 - as typed
     """Meet the process that began this one and work along."""
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     place = Place(int(rank), int(size), int(rank))
-    store = meet(Meeting(host, int(port), hosted=True), place)
     if device == "cpu":
         torch.set_num_threads(int(threads))
     try:
+        store = meet(Meeting(host, int(port), hosted=True), place)
         world = World(place, device_of(device, place), store)
     except DdmkitError as error:
         sys.exit(f"error: {error}")

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # as above
+    from torch.distributed import Store  # type: ignore[attr-defined]  # as above
 
     from ddmkit_plugins.engines.distributed.launch import Child, Place
 
 _GRACE = 10.0
 """Seconds in which a process that fails has said so."""
-_STUCK = 60.0
-"""Seconds after which a process is ended that waits on its GPU for one that is gone."""
+_STUCK = 60
+"""Seconds at work after which a process is ended that waits on its GPU for one that is gone."""
 _LETTING_GO = 0.2
 """Seconds; a thousand times what it takes."""
 
@@ -62,14 +62,15 @@ class World:
 
     Raises:
         DeviceError: a process did not come, or they work on different kinds of devices.
-        LostProcessError: a process failed meanwhile.
+        DdmkitError: what another process could not go on with meanwhile.
+        RuntimeError: torch's, where it cannot connect for reasons of its own.
     """
 
     def __init__(  # noqa: PLR0913 - each is another thing
         self,
         place: Place,
         device: torch.device,
-        store: TCPStore,
+        store: Store,
         *,
         children: list[Child] | None = None,
         spare_logs: Path | None = None,
@@ -79,10 +80,12 @@ class World:
         self.place, self.device = place, device
         self.rank, self.size = place.rank, place.size
         self._children, self._spare_logs = children or [], spare_logs
-        connection: TCPStore = store.clone()  # type: ignore[attr-defined]  # not in torch's stubs
+        connection: Store = store.clone()  # type: ignore[attr-defined]  # not in torch's stubs
         self._failures = Failures(place, connection, self._children)
         self._broken = False
-        self._ended = threading.Event()
+        self._ended, self._aborted, self._at_work = threading.Event(), threading.Event(), threading.Event()
+        if self.rank > 0:
+            self._at_work.set()  # all its life
         try:
             self._come_together(store)
         except BaseException as error:
@@ -94,11 +97,11 @@ class World:
         if self.rank == 0:
             atexit.register(self.end)
 
-    def _come_together(self, store: TCPStore) -> None:
+    def _come_together(self, store: Store) -> None:
         """Meet all other processes, unless one of them fails or does not come."""
         # DeepSpeed asks the environment for these; NCCL is not to end a process that has something to say.
         os.environ.update(LOCAL_RANK=str(self.device.index or 0), DS_ACCELERATOR=self.device.type)
-        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+        os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "0"
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         store.set(f"seat/{self.rank}", _seat(self.device))
@@ -125,7 +128,7 @@ class World:
             lost = self._failures.why(_GRACE) if speaks_of_another(found[0]) else None
             raise lost or found[0]
 
-    def _connect(self, store: TCPStore) -> None:
+    def _connect(self, store: Store) -> None:
         seats = [store.get(f"seat/{rank}").decode() for rank in range(self.size)]
         kinds = [seat.split()[0] for seat in seats]
         if other := next((rank for rank, kind in enumerate(kinds) if kind != kinds[0]), None):
@@ -204,33 +207,38 @@ class World:
         if self._broken:
             msg = "A process that worked along has ended before: begin anew, or type --resume with the run's folder."
             raise LostProcessError(msg)
+        self._at_work.set()
         try:
             yield
         except BaseException as error:
             self._broken = True
             if isinstance(error, Exception) and not isinstance(error, DdmkitError):
-                lost = self._failures.why(_GRACE if speaks_of_another(error) else 0.5)
-                if lost is None and speaks_of_another(error):
+                followed = self._aborted.is_set() or speaks_of_another(error)
+                lost = self._failures.why(_GRACE if followed else 0.5)
+                if lost is None and followed:
                     lost = LostProcessError(
                         f"A process of the {self.size} that work together has ended: {str(error).splitlines()[0]}"
                     )
                 if lost is not None:
                     raise lost from error
-            self._failures.leave_word(error)
+            self.fail(error)
             raise
+        finally:
+            self._at_work.clear()
 
     def fail(self, error: BaseException) -> None:
-        """Leave word for the first process why this one ends."""
-        self._failures.leave_word(error)
+        """Leave word for the other processes why this one ends."""
+        self._failures.leave_word(error, followed=self._aborted.is_set())
 
     def end(self) -> None:
         """Let the other processes end, or end them where one of them is missing."""
         if self._ended.is_set():
             return
         self._ended.set()
-        if self._broken:
+        if self._broken or self._aborted.is_set():
             self._failures.end_all()
-            self._abort()
+            if not self._abort():
+                _end_at_once(1)
             return
         with suppress(RuntimeError):
             self._broadcast(None)
@@ -250,10 +258,11 @@ class World:
         """
         if status == 0:
             with suppress(RuntimeError):
-                distributed.recv(torch.empty(1), src=0, group=self.control)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(status)
+                if self.speaks_nccl:  # of which all processes take leave together
+                    distributed.destroy_process_group()
+                else:
+                    distributed.recv(torch.empty(1), src=0, group=self.control)
+        _end_at_once(status)
 
     def _watch(self) -> None:
         """Look after the others, so that nobody waits for one that is gone."""
@@ -267,21 +276,42 @@ class World:
         if not self.speaks_nccl:
             return  # here whoever waits is told
         self._abort()
-        if not self._ended.wait(_STUCK) and not self._broken:
-            sys.stderr.write(f"error: {self._failures.why(0) or 'Another process has ended.'}\n")
-            os._exit(1)
+        stuck = 0
+        while stuck < _STUCK:
+            if self._ended.wait(1) or self._broken:
+                return
+            stuck = stuck + 1 if self._at_work.is_set() else 0
+        why = self._failures.why(0) or "Another process has ended."
+        sys.stderr.write(f"error: {why} Type --resume with the run's folder to go on.\n")
+        _end_at_once(1)
 
-    def _abort(self) -> None:
-        """Wait no longer on the GPU for others."""
-        if self.speaks_nccl:
-            with suppress(RuntimeError, ValueError):
+    def _abort(self) -> bool:
+        """Wait no longer on the GPU for others; return whether that is so."""
+        if not self.speaks_nccl or self._aborted.is_set():
+            return True
+        self._aborted.set()
+
+        def abort() -> None:
+            with suppress(RuntimeError, ValueError, AssertionError):
                 distributed_c10d._abort_process_group()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public name
+
+        # NCCL may wait there for those that are gone.
+        aborting = threading.Thread(target=abort, daemon=True)
+        aborting.start()
+        aborting.join(_GRACE)
+        return not aborting.is_alive()
 
 
 def _seat(device: torch.device) -> str:
     """Return a name of a device that is the same in all processes that work on it, and in no other."""
     name = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
     return f"{device.type} {socket.gethostname()} {name}"
+
+
+def _end_at_once(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def _group(backend: str) -> distributed.ProcessGroup:
