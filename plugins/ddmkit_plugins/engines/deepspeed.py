@@ -80,7 +80,8 @@ class DeepSpeed(DeviceSettings):
         if self.devices is not None and self.devices % self.stages:
             whole = -(-self.devices // self.stages) * self.stages
             msg = (
-                f"devices={self.devices} is no multiple of stages={self.stages}; type devices={whole}, or other stages"
+                f"devices={self.devices} is no multiple of stages={self.stages}; type -o engine.devices={whole}, "
+                "or other engine.stages"
             )
             raise ValueError(msg)
         if self.zero > 1 and self.stages > 1:
