@@ -5,7 +5,6 @@ The schedule is DeepSpeed's, one forward and one backward (Narayanan et al. 2019
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,10 +42,7 @@ class Staged(Share):
     def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:
         assert self._learning is not None  # noqa: S101 - as the caller made sure
         passes = _Passes(self, step, own)
-        shapes = [given.inputs for dealt in step.rounds for given in dealt if given is not None]
-        largest = max(shapes, key=math.prod)
-        with memory_guard(self.device, partial(self._thrift.advice, largest, training=True)):
-            self._learning.engine.learn(passes, len(step.rounds))
+        self._learning.engine.learn(passes, len(step.rounds))
         self._boundary.settle()
         return passes.total
 

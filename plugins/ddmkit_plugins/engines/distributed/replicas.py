@@ -40,22 +40,19 @@ class Replica(Share):
     def _learn(self, step: Step, own: Sequence[Batch | None] | None) -> float:
         assert self._learning is not None  # noqa: S101 - as the caller made sure
         engine, total = self._learning.engine, 0.0
-        largest: tuple[int, ...] = ()
         for number, dealt in enumerate(step.rounds):
             given, batch = dealt[self.row], None if own is None else own[number]
             largest = max((one.inputs for one in dealt if one is not None), key=math.prod)
-            with memory_guard(self.device, partial(self._thrift.advice, largest, training=True)):
-                way = self._agreed_way(largest)
-                if given is None:
-                    self._keep_step(step, one_voxel_of(dealt), way)
-                    continue
-                inputs, times = self._inputs(given, batch)
-                (output,) = engine((inputs, self._marked(times)), way)
-                share, value = self._part_of_loss(step, output, self._target(given, batch))
-                total += value
-                engine.backward(share, scale_wrt_gas=False)
-        with memory_guard(self.device, partial(self._thrift.advice, largest, training=True)):
-            engine.step()
+            way = self._agreed_way(largest)
+            if given is None:
+                self._keep_step(step, one_voxel_of(dealt), way)
+                continue
+            inputs, times = self._inputs(given, batch)
+            (output,) = engine((inputs, self._marked(times)), way)
+            share, value = self._part_of_loss(step, output, self._target(given, batch))
+            total += value
+            engine.backward(share, scale_wrt_gas=False)
+        engine.step()
         return total
 
     def _agreed_way(self, shape: tuple[int, ...]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -167,7 +168,10 @@ class Share(ABC):
             self._deal(batches, pending)
         self._bare.train()
         self._learning.set_rate(step.rate)
-        loss = self._learn(step, None if batches is None else [dealt[0] for dealt in batches])
+        own = None if batches is None else [dealt[0] for dealt in batches]
+        largest = max((given.inputs for dealt in step.rounds for given in dealt if given is not None), key=math.prod)
+        with memory_guard(self.device, partial(self._thrift.advice, largest, training=True)):
+            loss = self._learn(step, own)
         norm = self._learning.norm
         if math.isfinite(norm):
             self._learning.average(step.number)
