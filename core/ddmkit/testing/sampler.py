@@ -39,16 +39,21 @@ class Gaussian(NamedTuple):
 
         def expected(x: Tensor, t: int) -> Tensor:
             level = float(alphas_bar[t])
-            gain = self.deviation**2 * sqrt(level) / self._variance(level)
+            gain = self.deviation**2 * sqrt(level) / self.variance(level)
             return self.mean + gain * (x - sqrt(level) * self.mean)
 
         return expected
 
     def flow(self, x: Tensor, alpha_bar: float) -> Tensor:
         """Return where the probability-flow ODE (Song et al. 2021) takes x_t: the x_0 at its own quantile."""
-        return self.mean + self.deviation * (x - sqrt(alpha_bar) * self.mean) / sqrt(self._variance(alpha_bar))
+        return self.mean + self.deviation * self.away(x, alpha_bar)
 
-    def _variance(self, alpha_bar: float) -> float:
+    def away(self, x: Tensor, alpha_bar: float) -> Tensor:
+        """Return how many deviations x_t lies from its mean."""
+        return (x - sqrt(alpha_bar) * self.mean) / sqrt(self.variance(alpha_bar))
+
+    def variance(self, alpha_bar: float) -> float:
+        """Return that of x_t."""
         return alpha_bar * self.deviation**2 + 1 - alpha_bar
 
 
@@ -56,20 +61,18 @@ class Mixture(NamedTuple):
     """Voxels that are independent, each of one of several normal kinds: what a segmentation looks like, softened."""
 
     weights: tuple[float, ...] = (0.3, 0.7)
-    means: tuple[float, ...] = (1.0, -1.0)
-    deviations: tuple[float, ...] = (0.4, 0.3)
+    kinds: tuple[Gaussian, ...] = (Gaussian(1.0, 0.4), Gaussian(-1.0, 0.3))
 
     def denoise(self, alphas_bar: Tensor) -> Denoise:
         """Return the best estimate of x_0 there is: that of each kind, weighted by how likely x_t is of it."""
 
         def expected(x: Tensor, t: int) -> Tensor:
             level = float(alphas_bar[t])
-            chances, estimates = [], []
-            for weight, mean, deviation in zip(*self, strict=True):
-                variance = level * deviation**2 + 1 - level
-                away = x - sqrt(level) * mean
-                chances.append(log(weight / sqrt(variance)) - away.square() / (2 * variance))
-                estimates.append(mean + deviation**2 * sqrt(level) / variance * away)
+            chances = [
+                log(weight / sqrt(kind.variance(level))) - kind.away(x, level).square() / 2
+                for weight, kind in zip(self.weights, self.kinds, strict=True)
+            ]
+            estimates = [kind.denoise(alphas_bar)(x, t) for kind in self.kinds]
             return (torch.stack(chances).softmax(0) * torch.stack(estimates)).sum(0)
 
         return expected
@@ -80,7 +83,7 @@ class Mixture(NamedTuple):
         A flow along a line keeps its order, so that each point keeps its share of the distribution below it.
         """
         below = self._share_below(x.double(), alpha_bar)
-        furthest = max(abs(mean) + 10 * deviation for _, mean, deviation in zip(*self, strict=True))
+        furthest = max(abs(kind.mean) + 10 * kind.deviation for kind in self.kinds)
         low, high = torch.full_like(below, -furthest), torch.full_like(below, furthest)
         for _ in range(60):  # halvings, after which float64 knows nothing in between
             middle = (low + high) / 2
@@ -90,11 +93,11 @@ class Mixture(NamedTuple):
 
     def _share_below(self, x: Tensor, alpha_bar: float) -> Tensor:
         """Return the distribution function of x_t."""
-        share = torch.zeros_like(x)
-        for weight, mean, deviation in zip(*self, strict=True):
-            away = (x - sqrt(alpha_bar) * mean) / sqrt(alpha_bar * deviation**2 + 1 - alpha_bar)
-            share += weight * torch.special.ndtr(away)
-        return share
+        shares = [
+            weight * torch.special.ndtr(kind.away(x, alpha_bar))
+            for weight, kind in zip(self.weights, self.kinds, strict=True)
+        ]
+        return torch.stack(shares).sum(0)
 
 
 def order_of(sampler: Sampler, truth: Known | None = None) -> float:

@@ -27,15 +27,12 @@ class Ddim(GridSampler):
     )
 
     @override
-    def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
-        return self.walk(denoise, noise, alphas_bar, draw, self.strides(alphas_bar))
-
     def walk(
         self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]
     ) -> Tensor:
         """Take the given strides by eq. 12 with the sigma of eq. 16 (eta 0: eq. 5 of Bieder et al. 2023).
 
-        Arguments and result are those of `sample`; eps follows from the estimate of x_0 after clipping.
+        Eps follows from the estimate of x_0 after clipping.
         """
         x, levels = noise, alphas_bar.tolist()
         for number, (t, t_next) in enumerate(strides):

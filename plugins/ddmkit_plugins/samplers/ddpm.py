@@ -29,15 +29,12 @@ class Ddpm(GridSampler):
     )
 
     @override
-    def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
-        return self.walk(denoise, noise, alphas_bar, draw, self.strides(alphas_bar))
-
     def walk(
         self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]
     ) -> Tensor:
         """Take the given strides by eqs. 6 and 7, where alpha is the signal kept over a whole stride.
 
-        Arguments and result are those of `sample`; the step to t = 0 adds no noise, as in algorithm 2.
+        The step to t = 0 adds no noise, as in algorithm 2.
         """
         x, levels = noise, alphas_bar.tolist()
         for number, (t, t_next) in enumerate(strides):

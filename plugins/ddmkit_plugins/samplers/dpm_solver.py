@@ -24,16 +24,14 @@ class DpmSolver(GridSampler):
     order: ClassVar[int] = 2
 
     @override
-    def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
-        return self.walk(denoise, noise, alphas_bar, self.strides(alphas_bar))
-
-    @staticmethod
-    def walk(denoise: Denoise, noise: Tensor, alphas_bar: Tensor, strides: Iterable[Stride]) -> Tensor:
+    def walk(
+        self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]
+    ) -> Tensor:
         """Take the given strides; the first one, and one to t = 0, where lambda has no end, are of first order.
 
-        Arguments and result are those of `sample`. Lambda is the logarithm of signal over noise, h its growth in a
-        stride.
+        Lambda is the logarithm of signal over noise, h its growth in a stride.
         """
+        del draw
         x, levels = noise, alphas_bar.tolist()
         before: tuple[Tensor, float] | None = None
         for t, t_next in strides:

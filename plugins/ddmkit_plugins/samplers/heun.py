@@ -41,16 +41,12 @@ class Heun(GridSampler):
         return 2 * self.steps - 1
 
     @override
-    def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
-        return self.walk(denoise, noise, alphas_bar, draw, self.strides(alphas_bar))
-
     def walk(
         self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]
     ) -> Tensor:
         """Take the given strides by algorithm 2, in which t is sigma and x is x_t / sqrt(alpha-bar); its d is eps.
 
-        Arguments and result are those of `sample`; times with new noise are whole ones, as all are that a network
-        has learned.
+        Times with new noise are whole ones, as all are that a network has learned.
         """
         x, levels = noise, alphas_bar.tolist()
         sigmas = [noise_over_signal(level) for level in levels]
@@ -64,9 +60,11 @@ class Heun(GridSampler):
                 x = x0  # where Euler's step ends
                 continue
             eps = (x - sqrt(levels[t_hat]) * x0) / sqrt(1 - levels[t_hat])
-            ahead = _moved(x, eps, levels, t_hat, t_next)
+            step = sqrt(levels[t_next]) * (sigmas[t_next] - sigmas[t_hat])
+            kept = sqrt(levels[t_next] / levels[t_hat]) * x
+            ahead = kept + step * eps
             eps_ahead = (ahead - sqrt(levels[t_next]) * denoise(ahead, t_next)) / sqrt(1 - levels[t_next])
-            x = _moved(x, (eps + eps_ahead) / 2, levels, t_hat, t_next)
+            x = kept + step * (eps + eps_ahead) / 2
         return x
 
     def _raised(self, t: int, sigmas: Sequence[float]) -> int:
@@ -75,9 +73,3 @@ class Heun(GridSampler):
             return t
         wished = sigmas[t] * (1 + min(self.s_churn / self.steps, _MOST))
         return min(range(t, len(sigmas)), key=lambda later: abs(sigmas[later] - wished))
-
-
-def _moved(x: Tensor, eps: Tensor, levels: Sequence[float], t: int, t_next: int) -> Tensor:
-    """Go straight on from x_t to t_next."""
-    step = noise_over_signal(levels[t_next]) - noise_over_signal(levels[t])
-    return sqrt(levels[t_next] / levels[t]) * x + sqrt(levels[t_next]) * step * eps

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field
+from typing_extensions import override
 
 from ddmkit import ConfigurationError, Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
+
+    from ddmkit import Denoise, Draw
 
 Stride: TypeAlias = tuple[int, int]
 """(t, the smaller time it leads to)."""
@@ -28,8 +32,20 @@ class GridSampler(Sampler):
         "Song et al. 2021, appendix D.2), or by noise (karras; Karras et al. 2022, eq. 5), at the nearest whole t.",
     )
     rho: float = Field(
-        default=7.0, gt=0, description="Exponent of times=karras: the larger, the shorter the steps at little noise."
+        default=7.0,
+        gt=0,
+        description="Exponent of times=karras: the larger, the shorter the steps at little noise.",
     )
+
+    @override
+    def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+        return self.walk(denoise, noise, alphas_bar, draw, self.strides(alphas_bar))
+
+    @abstractmethod
+    def walk(
+        self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw, strides: Iterable[Stride]
+    ) -> Tensor:
+        """Take the given strides; arguments and result are those of `sample`."""
 
     def strides(self, alphas_bar: Tensor) -> list[Stride]:
         """Return the steps, which join up from T to 0, where alpha-bar is 1.
@@ -43,7 +59,12 @@ class GridSampler(Sampler):
             ConfigurationError: there are more steps than times.
         """
         timesteps, steps = len(alphas_bar) - 1, self.steps
-        _refuse_more_than_there_are(timesteps, steps)
+        if steps > timesteps:
+            msg = (
+                f"{steps} sampling steps were asked for, but the schedule has {timesteps} timesteps and a step needs "
+                f"one of its own; type -o sampler.steps={timesteps} or fewer."
+            )
+            raise ConfigurationError(msg)
         if self.times == "uniform":
             return list(pairwise(timesteps * left // steps for left in range(steps, -1, -1)))
         if self.times == "quadratic":
@@ -74,12 +95,3 @@ def _distinct(wished: Sequence[float], timesteps: int) -> list[int]:
     for left, wish in zip(range(len(wished) - 1, 0, -1), wished[1:], strict=True):
         times.append(min(times[-1] - 1, max(round(wish), left)))
     return times
-
-
-def _refuse_more_than_there_are(timesteps: int, steps: int) -> None:
-    if steps > timesteps:
-        msg = (
-            f"{steps} sampling steps were asked for, but the schedule has {timesteps} timesteps and a step needs one "
-            f"of its own; type -o sampler.steps={timesteps} or fewer."
-        )
-        raise ConfigurationError(msg)

@@ -128,7 +128,7 @@ def test_the_exact_flow_is_what_an_ode_solver_finds(truth: Known) -> None:
     ("truth", "kinds"),
     [
         (Gaussian(mean=0.4, deviation=0.5), [(1.0, 0.4, 0.5)]),
-        (Mixture((0.2, 0.8), (1.0, -0.5), (0.3, 0.6)), [(0.2, 1.0, 0.3), (0.8, -0.5, 0.6)]),
+        (Mixture((0.2, 0.8), (Gaussian(1.0, 0.3), Gaussian(-0.5, 0.6))), [(0.2, 1.0, 0.3), (0.8, -0.5, 0.6)]),
     ],
     ids=["gaussian", "mixture"],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import sin
 from typing import Literal
 
 import pytest
@@ -12,6 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.plugins.samplers.walking import ALPHAS_BAR, PEER_NAMES, SHAPE, draw, network, no_draw
 from torch import Tensor
 
 from ddmkit import ConfigurationError
@@ -22,27 +22,6 @@ from ddmkit_plugins.samplers.ddim import Ddim
 from ddmkit_plugins.samplers.ddpm import Ddpm
 from ddmkit_plugins.schedules.cosine import Cosine
 from ddmkit_plugins.schedules.linear import Linear
-
-SHAPE = (2, 1, 4, 5, 6)
-ALPHAS_BAR = Linear().alphas_bar()
-PEER_NAMES: dict[str, Literal["epsilon", "sample", "v_prediction"]] = {
-    "eps": "epsilon",
-    "x0": "sample",
-    "v": "v_prediction",
-}
-
-
-def network(x: Tensor, t: int) -> Tensor:
-    return (0.8 * x).tanh() * 1.2 + 0.1 * sin(t / 100)
-
-
-def draw(number: int) -> Tensor:
-    return normal(SHAPE, 0, "fresh", number)
-
-
-def no_draw(number: int) -> Tensor:
-    msg = f"Step {number} asked for noise."
-    raise AssertionError(msg)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])

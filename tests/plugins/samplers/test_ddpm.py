@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from math import sin, sqrt
+from math import sqrt
 from typing import Literal
 
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from tests.plugins.samplers.walking import ALPHAS_BAR, PEER_NAMES, SHAPE, draw, network
 from torch import Tensor
 
 from ddmkit.diffusion import Diffusion
 from ddmkit.randomness import normal
 from ddmkit.testing import Gaussian, check
 from ddmkit_plugins.samplers.ddpm import Ddpm
-from ddmkit_plugins.schedules.linear import Linear
-
-SHAPE = (2, 1, 4, 5, 6)
-ALPHAS_BAR = Linear().alphas_bar()
-PEER_NAMES: dict[str, Literal["epsilon", "sample", "v_prediction"]] = {
-    "eps": "epsilon",
-    "x0": "sample",
-    "v": "v_prediction",
-}
-
-
-def network(x: Tensor, t: int) -> Tensor:
-    return (0.8 * x).tanh() * 1.2 + 0.1 * sin(t / 100)
-
-
-def draw(number: int) -> Tensor:
-    return normal(SHAPE, 0, "fresh", number)
 
 
 @pytest.mark.parametrize("variance", ["posterior", "forward"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import sin
 from typing import Literal
 
 import pytest
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from tests.plugins.samplers.walking import ALPHAS_BAR, PEER_NAMES, SHAPE, network, no_draw
 from torch import Tensor
 
 from ddmkit.diffusion import Diffusion
@@ -15,19 +15,6 @@ from ddmkit.randomness import normal
 from ddmkit.testing import Gaussian, Mixture, check, order_of
 from ddmkit.testing.sampler import Known
 from ddmkit_plugins.samplers.dpm_solver import DpmSolver
-from ddmkit_plugins.schedules.linear import Linear
-
-SHAPE = (2, 1, 4, 5, 6)
-ALPHAS_BAR = Linear().alphas_bar()
-PEER_NAMES: dict[str, Literal["epsilon", "sample", "v_prediction"]] = {
-    "eps": "epsilon",
-    "x0": "sample",
-    "v": "v_prediction",
-}
-
-
-def network(x: Tensor, t: int) -> Tensor:
-    return (0.8 * x).tanh() * 1.2 + 0.1 * sin(t / 100)
 
 
 @pytest.mark.parametrize("times", ["uniform", "karras"])
@@ -68,7 +55,7 @@ def test_it_walks_the_same_times_to_the_same_sample_as_diffusers(
 
     # diffusers counts times from 0 and our t from 1; after its last time comes our t = 0.
     ours = [t + 1 for t in times]
-    sample = DpmSolver().walk(denoise, noise, ALPHAS_BAR, list(zip(ours, [*ours[1:], 0], strict=True)))
+    sample = DpmSolver().walk(denoise, noise, ALPHAS_BAR, no_draw, zip(ours, [*ours[1:], 0], strict=True))
     assert float((sample - expected).abs().max()) < 1e-5 * max(1.0, float(expected.abs().max()))
 
 
@@ -81,6 +68,6 @@ def test_the_sample_is_the_last_estimate_of_x0_to_the_bit(steps: int) -> None:
         return answers[-1].clone()
 
     sampler = DpmSolver(steps=steps)
-    sample = sampler.sample(denoise, normal(SHAPE, 0, "start"), ALPHAS_BAR, lambda _: torch.empty(0))
+    sample = sampler.sample(denoise, normal(SHAPE, 0, "start"), ALPHAS_BAR, no_draw)
     assert torch.equal(sample, answers[-1])
     assert len(answers) == steps == sampler.evaluations

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from math import sin, sqrt
+from math import sqrt
 
 import pytest
 import torch
+from tests.plugins.samplers.walking import ALPHAS_BAR, SHAPE, network, no_draw
 from torch import Tensor
 
 from ddmkit.randomness import normal
 from ddmkit.testing import Gaussian, Mixture, check, order_of
 from ddmkit.testing.sampler import Known
 from ddmkit_plugins.samplers.heun import Heun
-from ddmkit_plugins.schedules.linear import Linear
-
-SHAPE = (2, 1, 4, 5, 6)
-ALPHAS_BAR = Linear().alphas_bar()
-
-
-def network(x: Tensor, t: int) -> Tensor:
-    return (0.8 * x).tanh() * 1.2 + 0.1 * sin(t / 100)
-
-
-def no_draw(number: int) -> Tensor:
-    msg = f"Step {number} asked for noise."
-    raise AssertionError(msg)
 
 
 @pytest.mark.parametrize("s_churn", [0.0, 20.0])

@@ -8,14 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.plugins.samplers.walking import ALPHAS_BAR
 
 from ddmkit import ConfigurationError
 from ddmkit_plugins.samplers.ddim import Ddim
 from ddmkit_plugins.samplers.times import Stride, noise_over_signal
 from ddmkit_plugins.schedules.cosine import Cosine
-from ddmkit_plugins.schedules.linear import Linear
-
-ALPHAS_BAR = Linear().alphas_bar()
 
 
 def even_strides(timesteps: int, steps: int) -> list[Stride]:
