@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import inf, sqrt
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from ddmkit_plugins.samplers.times import GridSampler, Stride, noise_over_signal
@@ -34,6 +34,16 @@ class Heun(GridSampler):
         default=None, ge=0, description="Most noise over signal at which there is new noise; null for no such limit."
     )
     s_noise: float = Field(default=1.0, gt=0, description="Deviation of the new noise.")
+
+    @model_validator(mode="after")
+    def _limits_leave_room(self) -> Self:
+        if self.s_tmax is not None and self.s_tmin > self.s_tmax:
+            msg = (
+                f"s_tmin {self.s_tmin} is above s_tmax {self.s_tmax}, so that there would be no new noise; "
+                f"type -o sampler.s_tmin={self.s_tmax} -o sampler.s_tmax={self.s_tmin}"
+            )
+            raise ValueError(msg)
+        return self
 
     @property
     @override

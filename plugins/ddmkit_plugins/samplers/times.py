@@ -33,7 +33,8 @@ class GridSampler(Sampler):
     )
     rho: float = Field(
         default=7.0,
-        gt=0,
+        ge=0.1,
+        le=100,
         description="Exponent of times=karras: the larger, the shorter the steps at little noise.",
     )
 

@@ -6,6 +6,7 @@ from math import sqrt
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tests.plugins.samplers.walking import ALPHAS_BAR, SHAPE, network, no_draw
 from torch import Tensor
 
@@ -90,3 +91,8 @@ def test_new_noise_is_as_much_as_it_is_called_and_between_its_limits() -> None:
 
     sampler.walk(keep, start, ALPHAS_BAR, lambda number: normal((1, 1, 32, 32, 32), 2, "fresh", number), [(600, 0)])
     assert float(seen[0].std()) == pytest.approx(sqrt(1 - ALPHAS_BAR[raised]), rel=0.02)
+
+
+def test_limits_of_new_noise_that_leave_no_room_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"type -o sampler\.s_tmin=0\.5 -o sampler\.s_tmax=2\.0"):
+        Heun(s_churn=1, s_tmin=2, s_tmax=0.5)

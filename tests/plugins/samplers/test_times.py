@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.plugins.samplers.walking import ALPHAS_BAR
 
 from ddmkit import ConfigurationError
@@ -86,3 +87,16 @@ def test_every_grid_joins_up_from_the_last_time_to_zero(
     assert (strides[0][0], strides[-1][1]) == (timesteps, 0)
     assert all(t > t_next for t, t_next in strides)
     assert all(before[1] == after[0] for before, after in pairwise(strides))
+
+
+@pytest.mark.parametrize("rho", [0.1, 100])
+@pytest.mark.parametrize("last", [1e-38, 1 - 1e-9])
+def test_any_exponent_serves_any_schedule(rho: float, last: float) -> None:
+    alphas_bar = torch.tensor([1.0, 1 - 1e-12, last], dtype=torch.float64)
+    assert Ddim(steps=2, times="karras", rho=rho).strides(alphas_bar) == [(2, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("rho", [0, 0.01, 1e300])
+def test_exponents_that_no_number_can_bear_are_refused(rho: float) -> None:
+    with pytest.raises(ValidationError, match="rho"):
+        Ddim(times="karras", rho=rho)
