@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from ddmkit.backbone import Backbone
+from ddmkit.combination import Combine
 from ddmkit.component import Component, Settings
 from ddmkit.dataset import Dataset
 from ddmkit.diffusion import Diffusion
@@ -26,6 +27,7 @@ from ddmkit.window import Window
 INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
 """Every kind of component a configuration names, in the order it is written."""
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Number: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 class Split(Settings):
@@ -81,10 +83,34 @@ class Loading(Settings):
 
 
 class Sampling(Settings):
-    """How many samples make an answer."""
+    """How many samples make an answer, and how (docs/ensembles.md)."""
 
-    ensemble: int = Field(default=1, ge=1, description="Members per case: samples from different starting noise.")
-    members_at_once: int = Field(default=1, ge=1, description="Members per call of the network; memory grows with it.")
+    ensemble: Number | Literal["auto"] = Field(
+        default=1,
+        description="Members per case, samples from different starting noise; auto: as many as change the labels.",
+    )
+    combine: Combine = Field(
+        default="mean",
+        description="How labels come of the members. mean: the answer to their mean (the paper); vote: the class that "
+        "most of them say; staple: the truth that they most likely stand for (Warfield et al. 2004).",
+    )
+    tolerance: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Where ensemble is auto: the change of the labels, 1 - Dice of the class that changes most, that "
+        "counts as none.",
+    )
+    most: int = Field(default=15, ge=1, description="Where ensemble is auto: members at most.")
+    members_at_once: Number | Literal["auto"] = Field(
+        default=1,
+        description="Members per call of the network; memory grows with it. auto: as many as fit.",
+    )
+
+    @property
+    def members(self) -> int:
+        """Members per case, at most."""
+        return self.most if self.ensemble == "auto" else self.ensemble
 
 
 class Configuration(Settings):
@@ -115,6 +141,17 @@ class Configuration(Settings):
             msg = (
                 f"sampler.steps={steps} is more than schedule.timesteps={timesteps}, and each step needs a time of its "
                 f"own: type -o sampler.steps={timesteps} or fewer"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _members_can_be_combined(self) -> Self:
+        combine = self.sampling.combine
+        if combine != "mean" and not self.task.answers:
+            msg = (
+                f"sampling.combine={combine} compares the classes that members say, and the task {self.task.name!r} "
+                "answers with none: type -o sampling.combine=mean"
             )
             raise ValueError(msg)
         return self

@@ -104,6 +104,17 @@ class Session(ABC):
             Shape (N, out_channels, X, Y, Z), float32, on `device`.
         """
 
+    def members_at_once(self, shape: tuple[int, ...], most: int, beside: int) -> int:
+        """Return how many examples `predict` has memory for at once without going slower; 1 where that is not known.
+
+        Args:
+            shape: of one example: (in_channels, X, Y, Z).
+            most: how many there are.
+            beside: bytes that each needs on `device` beside its evaluation.
+        """
+        del shape, most, beside
+        return 1
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` (the weights that `predict` uses) and what else resuming needs."""

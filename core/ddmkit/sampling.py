@@ -1,18 +1,20 @@
-"""Whole volumes answered: noise to members, members to mean and variance, mean to an answer."""
+"""Whole volumes answered: noise to members, members to mean, variance and labels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch.nn import functional
 
-from ddmkit.ensemble import Ensemble
+from ddmkit.combination import Combination
 from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
+from ddmkit.settling import Settling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from torch import Tensor
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from ddmkit.stored_case import StoredCase
     from ddmkit.task import Example
     from ddmkit.window import Shape
+
+
+SAMPLED = 4
+"""Tensors of x_0's size that a sampler holds while it waits for the network: x_T, x_t, the last x_0 and eps."""
 
 
 class Model(NamedTuple):
@@ -41,39 +47,77 @@ class Answer(NamedTuple):
     """(C, X, Y, Z), float32: the mean read-out."""
     variance: np.ndarray
     """(C, X, Y, Z), float32: population variance over the members, 0 for a single one."""
+    members: int
+    """That it took."""
+    settled: bool
+    """Whether more members had ceased to change the labels; True where their number was given."""
 
 
-def answer_case(
+def answer_case(  # noqa: PLR0913 - each argument is part of the key or of the work
     model: Model,
     case: StoredCase,
     *,
-    ensemble: int,
+    ensemble: int | Literal["auto"],
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    keep: Callable[[int, np.ndarray], None] = lambda *_: None,
 ) -> Answer:
-    """Sample a whole volume several times and return mean, variance and answer.
+    """Sample a whole volume several times and return mean, variance and labels.
 
     Args:
         model: the network; its configuration's sampler and `sampling` section are used.
         case: a case of the store.
-        ensemble: number of members.
+        ensemble: number of members; "auto": as many as change the labels, which is decided member by member, so that
+            the answer is that of an ensemble of the number that it took.
         seed: starting noise of member m of this case comes from (seed, case, m) alone, so any batching of the
             members and any order of the cases gives the same answer.
-        progress: called with (calls of the network done, calls there will be) as far as the sampler's steps tell.
+        progress: called with (calls of the network done, calls there will be at most) as far as the sampler's steps
+            tell.
+        keep: called with each member's number, from 0, and read-out, (C, X, Y, Z), before it is let go.
     """
     configuration = model.configuration
-    task, factor = configuration.task, configuration.patch.factor
-    at_once = min(ensemble, configuration.sampling.members_at_once)
-    inputs = given_inputs(model, case.read(case.whole(factor)), at_once)
-    calls = -(-ensemble // at_once) * configuration.sampler.evaluations
-    tell = _counted(progress, calls)
-    gathered = Ensemble()
-    for first in range(0, ensemble, at_once):
-        members = range(first, min(first + at_once, ensemble))
-        x0 = sample_members(model, inputs[: len(members)], case.name, members, seed=seed, progress=tell)
-        gathered.add(_own_grid(task.readout(x0), case, factor))
-    mean = gathered.mean()
-    return Answer(task.answer(mean).numpy(), mean.numpy(), gathered.variance().numpy())
+    sampling, task = configuration.sampling, configuration.task
+    combination, settling = Combination(task, sampling.combine), Settling(sampling.tolerance)
+    most = sampling.most if ensemble == "auto" else ensemble
+    counted, settled = _Counted(progress), ensemble != "auto"
+    for number, member in enumerate(_members(model, case, most, seed, counted)):
+        combination.add(member)
+        keep(number, member.numpy())
+        if ensemble == "auto" and settling.settled(combination.labels()):
+            settled = True
+            break
+    counted.end()
+    mean, variance = combination.mean().numpy(), combination.variance().numpy()
+    return Answer(combination.labels().numpy(), mean, variance, combination.members, settled)
+
+
+def _members(model: Model, case: StoredCase, most: int, seed: int, counted: _Counted) -> Iterator[Tensor]:
+    """Yield read-outs, (C, X, Y, Z) on the case's own grid, one by one however many are sampled at once."""
+    configuration = model.configuration
+    window = case.whole(configuration.patch.factor)
+    at_once = members_at_once(model, window.shape, most)
+    inputs = given_inputs(model, case.read(window), at_once)
+    counted.calls = math.ceil(most / at_once) * configuration.sampler.evaluations
+    for first in range(0, most, at_once):
+        members = range(first, min(first + at_once, most))
+        x0 = sample_members(model, inputs[: len(members)], case.name, members, seed=seed, progress=counted.tell)
+        yield from _own_grid(configuration.task.readout(x0), case, configuration.patch.factor)
+
+
+def members_at_once(model: Model, shape: Shape, most: int) -> int:
+    """Return how many members are sampled in one batch.
+
+    Args:
+        model: the network; its configuration's `sampling.members_at_once` decides.
+        shape: of what the network sees.
+        most: how many there are.
+    """
+    configuration, session = model
+    asked = configuration.sampling.members_at_once
+    if asked != "auto":
+        return min(most, asked)
+    beside = configuration.in_channels + SAMPLED * configuration.out_channels
+    return session.members_at_once((configuration.in_channels, *shape), most, 4 * beside * math.prod(shape))
 
 
 def condition(configuration: Configuration, example: Example) -> Tensor:
@@ -174,13 +218,20 @@ def _own_grid(readout: Tensor, case: StoredCase, factor: int) -> Tensor:
     return torch.from_numpy(case.leave(fine.numpy()))
 
 
-def _counted(progress: Callable[[int, int], None] | None, calls: int) -> Callable[[], None]:
-    done = 0
+class _Counted:
+    """Tells of calls of the network, which end before the last that there might have been if no more are needed."""
 
-    def tell() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, max(calls, done))
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self._progress = progress
+        self._done = 0
+        self.calls = 0
+        """That there will be at most."""
 
-    return tell
+    def tell(self) -> None:
+        self._done += 1
+        self.calls = max(self.calls, self._done)
+        self._progress(self._done, self.calls)
+
+    def end(self) -> None:
+        if self._done < self.calls:
+            self._progress(self._done, self._done)

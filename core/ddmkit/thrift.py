@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -76,6 +77,7 @@ class Thrift:
         self._network, self._device, self._precision, self._limit = network, device, precision, limit
         self._sharing = sharing
         self._chosen: dict[tuple[tuple[int, ...], bool], str | None] = {}
+        self._examples: dict[tuple[tuple[int, ...], int], int] = {}
 
     def way(self, shape: tuple[int, ...], *, training: bool, more: int = 0) -> str | None:
         """Return the way for inputs of a shape, the same for the same shape.
@@ -92,6 +94,38 @@ class Thrift:
         if key not in self._chosen:
             self._chosen[key] = self._choose(shape, more, training=training)
         return self._chosen[key]
+
+    def examples(self, shape: tuple[int, ...], most: int, beside: int) -> int:
+        """Return how many examples can be evaluated at once by the way that one alone goes, at least 1.
+
+        The same for the same shape, whatever is free later.
+
+        Args:
+            shape: of one: (in_channels, X, Y, Z).
+            most: how many there are.
+            beside: bytes that each needs beside its evaluation.
+
+        Raises:
+            OutOfMemoryError: a limit was given, and no way keeps to it with one.
+        """
+        key = shape, most
+        if key not in self._examples:
+            self._examples[key] = self._most(shape, most, beside)
+        return self._examples[key]
+
+    def _most(self, shape: tuple[int, ...], most: int, beside: int) -> int:
+        room = self._room()
+        if room is None:
+            return 1
+        way = self.way((1, *shape), training=False, more=beside)
+
+        def exceeds(count: int) -> bool:
+            if self._plenty(count * math.prod(shape[1:])) + count * beside <= room:
+                return False
+            work = Work((count, *shape), self._precision, training=False, way=way)
+            return footprint(self._network, work, self._device).peak + count * beside > room
+
+        return max(1, bisect_left(range(1, most + 1), True, key=exceeds))  # noqa: FBT003 - what is looked for
 
     def advice(self, shape: tuple[int, ...], *, training: bool) -> str:
         """Say what to do where memory does not suffice."""

@@ -154,7 +154,7 @@ class Planner:
         """Return what costs nothing but speed."""
         training, sampling = self._configuration.training, self._configuration.sampling
         settings: dict[str, str] = {}
-        if min(sampling.members_at_once, sampling.ensemble) > 1:
+        if sampling.members_at_once != "auto" and min(sampling.members_at_once, sampling.members) > 1:
             settings["sampling.members_at_once"] = "1"
         if min(self._configuration.engine.micro_batch or training.batch_size, training.batch_size) > 1:
             settings["engine.micro_batch"] = "1"

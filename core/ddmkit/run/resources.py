@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from ddmkit.combination import held
 from ddmkit.errors import ConfigurationError
 from ddmkit.footprint import Footprint, Work, footprint
 from ddmkit.memory import used
 from ddmkit.run.plan import bare_network
+from ddmkit.sampling import SAMPLED
 from ddmkit.thrift import ways_of, weight_bytes
 from ddmkit.window import Window
 
@@ -33,8 +35,6 @@ _MOMENTS = 2
 """Copies of the weights that AdamW keeps."""
 _SUMS = 16
 """Bytes a voxel of an ensemble's mean and variance."""
-_SAMPLED = 4
-"""Tensors of x_0's size that a sampler holds while it waits for the network: x_T, x_t, the last x_0 and eps."""
 _LIBRARIES = 60_000_000
 """Bytes that torch's libraries take on a CPU once they calculate; measured."""
 _SCATTERED, _MOST_SCATTERED = 0.6, 120_000_000
@@ -242,12 +242,13 @@ class _Run:
         """At once."""
         self.parts = of_row / self.examples
         """Of a batch, one after the other."""
-        self.members = min(sampling.ensemble, sampling.members_at_once)
+        # Where it is as many as fit, nothing more is needed than for one.
+        self.members = 1 if sampling.members_at_once == "auto" else min(sampling.members, sampling.members_at_once)
         """At once."""
         self.evaluated = math.ceil(self.members / engine.rows()) if isinstance(engine, Shared) else self.members
         """Of these, by one process."""
-        self.evaluations = configuration.sampler.evaluations * sampling.ensemble
-        """Of one member each, for a case."""
+        self.evaluations = configuration.sampler.evaluations * sampling.members
+        """Of one member each, for a case, at most."""
 
     def kept(self, weights: int) -> int:
         """Return the bytes of weights, their average and AdamW's moments."""
@@ -286,10 +287,12 @@ class _Run:
     @property
     def sampled(self) -> int:
         """What sampler and ensemble hold while the network works."""
-        channels = self._configuration.out_channels
-        summed = self._on_cpu and self._configuration.sampling.ensemble > 1
-        held = self.members * _SAMPLED * self._voxels(self.volume) + (_SUMS * self._own if summed else 0)
-        return channels * held
+        channels, sampling = self._configuration.out_channels, self._configuration.sampling
+        walking = channels * self.members * SAMPLED * self._voxels(self.volume)
+        if not self._on_cpu or sampling.members == 1:
+            return walking
+        counted = held(sampling.combine, len(self._configuration.task.answers))
+        return walking + (channels * _SUMS + counted) * self._own
 
     @property
     def _example(self) -> int:

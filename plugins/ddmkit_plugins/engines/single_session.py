@@ -93,6 +93,10 @@ class SingleSession(Session):
             return self._evaluate(network, inputs, times, training=False).float()
 
     @override
+    def members_at_once(self, shape: tuple[int, ...], most: int, beside: int) -> int:
+        return self._thrift.examples(shape, most, beside)
+
+    @override
     def save(self, folder: Path) -> None:
         answering = self._averaged or self._network
         checkpoint.save(answering.state_dict(), folder / "model.safetensors")
