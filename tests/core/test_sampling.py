@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.knowing import FromFunction
 
+from ddmkit.combination import Combine
 from ddmkit.randomness import normal
-from ddmkit.sampling import Model, answer_case, denoiser, enlarge, given_inputs, sample_members
+from ddmkit.sampling import Answer, Model, answer_case, denoiser, enlarge, given_inputs, sample_members
+from ddmkit.settling import STEADY, change
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
@@ -102,6 +106,96 @@ def test_another_seed_gives_other_members(setting: Callable[..., Setting]) -> No
     assert not np.allclose(
         answer_case(model, case, ensemble=1, seed=0).mean, answer_case(model, case, ensemble=1, seed=1).mean, atol=1e-2
     )
+
+
+def same(one: Answer, other: Answer, atol: float = 0.0) -> None:
+    """Check that two answers are equal, their numbers to a rounding."""
+    assert one.members == other.members
+    assert np.array_equal(one.labels, other.labels)
+    assert np.allclose(one.mean, other.mean, rtol=0, atol=atol)
+    assert np.allclose(one.variance, other.variance, rtol=0, atol=atol)
+
+
+AUTO = "sampling.most=15", "sampling.tolerance=0.02", "sampler.fresh=0.3", "diffusion.prediction=x0"
+
+
+def doubtful(configuration: Configuration) -> Model:
+    """Return a model whose members are an image with a little noise: they differ where that is near the threshold."""
+    return Model(configuration, FromFunction(lambda inputs, _: inputs[:, 1:2] + 0.15 * inputs[:, -1:]))
+
+
+@pytest.mark.parametrize("combine", get_args(Combine))
+def test_auto_gives_the_answer_of_an_ensemble_of_as_many_members_as_it_took(
+    setting: Callable[..., Setting], combine: str
+) -> None:
+    configuration, (case, _) = setting(*AUTO, f"sampling.combine={combine}")
+    model = doubtful(configuration)
+    found = answer_case(model, case, ensemble="auto", seed=3)
+    assert STEADY + 1 < found.members < 15
+    assert found.settled
+    same(answer_case(model, case, ensemble=found.members, seed=3), found)
+    labels = [answer_case(model, case, ensemble=n, seed=3).labels for n in range(1, found.members + 1)]
+    changes = [change(*map(torch.from_numpy, pair)) for pair in pairwise(labels)]
+    assert max(changes[-STEADY:]) <= 0.02
+    assert all(max(changes[n - STEADY : n]) > 0.02 for n in range(STEADY, len(changes)))
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 15])
+def test_auto_takes_as_many_members_however_many_are_sampled_at_once(
+    setting: Callable[..., Setting], at_once: int
+) -> None:
+    alone, together = setting(*AUTO), setting(*AUTO, f"sampling.members_at_once={at_once}")
+    found = [answer_case(doubtful(made), cases[0], ensemble="auto", seed=3) for made, cases in (alone, together)]
+    same(*found, atol=1e-6)
+
+
+def test_auto_that_does_not_settle_says_so_and_ends_with_the_most_members(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("sampling.most=3", "sampling.members_at_once=2")
+    found = answer_case(tiny_model(configuration), case, ensemble="auto", seed=0)
+    assert (found.members, found.settled) == (3, False)
+
+
+def test_progress_ends_where_no_more_members_are_needed(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("sampling.most=9", "sampling.tolerance=1")
+    told: list[tuple[int, int]] = []
+    answer_case(
+        tiny_model(configuration),
+        case,
+        ensemble="auto",
+        seed=0,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    calls = 3 * (STEADY + 1)
+    assert told == [*((done, 27) for done in range(1, calls + 1)), (calls, calls)]
+
+
+def test_each_member_is_shown_once_in_order(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("sampling.members_at_once=2")
+    kept: dict[int, np.ndarray] = {}
+    found = answer_case(
+        tiny_model(configuration), case, ensemble=3, seed=0, keep=lambda number, member: kept.update({number: member})
+    )
+    assert list(kept) == [0, 1, 2]
+    assert np.allclose(np.mean(list(kept.values()), axis=0), found.mean, atol=1e-6)
+
+
+def test_as_many_members_are_sampled_at_once_as_the_session_has_memory_for(setting: Callable[..., Setting]) -> None:
+    configuration, (case, _) = setting("sampling.members_at_once=auto")
+    model = tiny_model(configuration)
+    assert isinstance(model.session, FromFunction)
+    asked: list[tuple[tuple[int, ...], int, int]] = []
+
+    def two(shape: tuple[int, ...], most: int, beside: int) -> int:
+        asked.append((shape, most, beside))
+        return 2
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model.session, "members_at_once", two)
+        found = answer_case(model, case, ensemble=3, seed=3)
+    assert asked == [((4, *SHAPE), 3, 4 * (4 + 4) * math.prod(SHAPE))]
+    assert model.session.batches == [2, 2, 2, 1, 1, 1]
+    same(found, answer_case(model, case, ensemble=3, seed=3), atol=1e-6)  # of which the session knows nothing: alone
+    assert model.session.batches[6:] == [1] * 9
 
 
 def test_a_single_member_has_no_variance(setting: Callable[..., Setting]) -> None:

@@ -260,3 +260,29 @@ def test_a_chooser_advises_what_to_type_within_its_own_limit() -> None:
     assert said == "type -o engine.precision=bfloat16, with which the network needs 20MB"
     said = thrifty(Doubling(), 0.2).advice(SHAPE, training=False)
     assert said.startswith("train a network at a coarser preprocessing.spacing")
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [(100, 5), (8.5, 1), (16.5, 2), (24.5, 3), (4.5, 1), (7.5, 1)],
+)
+def test_as_many_examples_go_at_once_as_fit_by_the_way_that_one_alone_goes(room: float, expected: int) -> None:
+    """One takes eight volumes by the fastest way; where it has to go a leaner one, so do all."""
+    assert thrifty(copying(), room).examples(SHAPE[1:], 5, 0) == expected
+
+
+def test_what_each_example_needs_beside_its_evaluation_is_counted() -> None:
+    assert thrifty(copying(), 24.5).examples(SHAPE[1:], 5, 4 * ONE) == 2
+
+
+def test_a_number_of_examples_stays_whatever_is_taken_later() -> None:
+    chooser = thrifty(copying(), 16.5)
+    assert chooser.examples(SHAPE[1:], 5, 0) == 2
+    held = torch.ones(SHAPE)
+    assert chooser.examples(SHAPE[1:], 5, 0) == 2
+    del held
+
+
+def test_where_nobody_knows_what_is_free_examples_go_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thrift, "free", lambda _: None)
+    assert thrifty(copying(), None).examples(SHAPE[1:], 5, 0) == 1
