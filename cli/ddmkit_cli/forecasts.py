@@ -123,9 +123,11 @@ def _caption(outlook: Outlook) -> str:
     on_cpu = outlook.device.type == "cpu"
     peaks = "all that the process takes" if on_cpu else f"what torch's allocator gives out on {outlook.device}"
     times = "rough" if outlook.speeds else "not known of a device that is not here"
+    sampling = outlook.proposal.chosen.configuration.sampling
+    most = f" Both take up to {sampling.most} members." if sampling.ensemble == "auto" else ""
     return (
         f"✓ proposed, ✗ does not fit. Memory is {peaks}; times are {times}.\n"
-        "Validation samples a case while training waits; a case is sampled later by a process of its own."
+        f"Validation samples a case while training waits; a case is sampled later by a process of its own.{most}"
     )
 
 

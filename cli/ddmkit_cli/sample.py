@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddmkit_cli.assembling import EngineOption
+from ddmkit_cli.budget import known_pick, measured_pick, options_of, seconds_per_case
 from ddmkit_cli.console import bars, propose, result, say
 from ddmkit_cli.options import named_layout, naming_the_planner, refuse_fixed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ddmkit import Dataset, Registry
     from ddmkit.configuration import Configuration
-    from ddmkit.run.answers import Asked
+    from ddmkit.run.answers import Answered, Asked
     from ddmkit.run.folder import RunFolder
+    from ddmkit.sampling import Model
+    from ddmkit.stored_case import StoredCase
 
 EXAMPLES = (
     "Examples: [bold]ddmkit sample runs/mine --input BraTS2020/ --split test --out answers/[/bold] · "
@@ -41,7 +46,14 @@ def sample(
     source: Annotated[Path, typer.Option("--input", help="Folder of cases; references are not needed.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Where the answers go.", metavar="DIR")],
     steps: Annotated[int | None, typer.Option(help="Sampling steps. [default: the run's]", min=1)] = None,
-    ensemble: Annotated[int | None, typer.Option(help="Members per case. [default: the run's]", min=1)] = None,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(help="Members per case; auto: as many as change the labels. [default: the run's]", metavar="N"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="In place of both: what a case may take, as in 90s, 2m, 1h30m.", metavar="TIME"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the starting noise. [default: the run's]", min=0)] = None,
     cases: Annotated[str | None, typer.Option(help="Only these cases: a,b,c.", metavar="A,B")] = None,
     split: Annotated[Split | None, typer.Option(help="Only the cases of this split of the run.")] = None,
@@ -59,24 +71,30 @@ def sample(
         ),
     ] = None,
     *,
+    keep_members: Annotated[
+        bool, typer.Option("--keep-members", help="Also write each member, as CASE_member-001 and so on.")
+    ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without the cases that cannot be used.")] = False,
 ) -> None:
     """Answer whole volumes with a trained model.
 
     For each case CASE_seg (the answer, in the label numbers of the input's layout), CASE_mean and CASE_var (mean and
-    variance of the ensemble) are written on the input's own grid, and sample.json says how they were made and what
-    the numbers mean.
+    variance of the ensemble) are written on the input's own grid, and sample.json says how they were made, how many
+    members each case took, and what the numbers mean.
     """
     from ddmkit import Registry
-    from ddmkit.run.answers import Answered, go_on_with, open_asked, write_answer, write_answered
+    from ddmkit.run.answers import go_on_with, open_asked, write_answered
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
-    from ddmkit.sampling import Model, answer_case
+    from ddmkit.sampling import Model
 
     registry = Registry()
     folder = RunFolder(run)
     options = [*(option or []), *([] if steps is None else [f"sampler.steps={steps}"])]
     options += [] if ensemble is None else [f"sampling.ensemble={ensemble}"]
+    seconds = seconds_per_case(budget, options)
+    known = None if seconds is None else known_pick(out_folder, seconds)
+    options += [] if known is None else options_of(known)
     names = {kind: name for kind, name in {"dataset": dataset, "engine": engine}.items() if name is not None}
     configuration = _with_options(registry, folder.configuration(registry), names, options)
     configuration.engine.serve()
@@ -86,28 +104,74 @@ def sample(
     asked = _asked(folder, splits, cases, split)
     weights = _weights(folder, checkpoint)
     model = Model(configuration, open_session(configuration, weights))
-    made_by = _made_by(configuration, run, weights, seed)
+    made_by = _made_by(configuration, run, weights, seed, seconds)
     answered = go_on_with(out_folder, made_by)
     with bars() as progress, naming_the_planner(folder, options):
         questions = open_asked(
             configuration, layout, source, asked, out_folder, partial(progress, "cases read"), skip_bad=skip_bad
         )
+        if seconds is not None and known is None:
+            picked = options_of(measured_pick(model, questions.cases, seconds))
+            model = model._replace(configuration=_with_options(registry, configuration, {}, picked))
+            made_by = _made_by(model.configuration, run, weights, seed, seconds)
         for case in questions.cases:
-            started = time.perf_counter()
-            answer = answer_case(
-                model, case, ensemble=configuration.sampling.ensemble, seed=seed, progress=partial(progress, case.name)
-            )
-            numbers = write_answer(out_folder, case.case, answer, configuration.task)
-            answered[case.name] = Answered(
-                seconds=round(time.perf_counter() - started, 2),
-                voxels=int((answer.labels > 0).sum()),
-                split=splits.get(case.name),
-                answers={str(number): name for number, name in numbers.items()},
-            )
+            kept = out_folder if keep_members else None
+            facts = _answer(model, case, seed, out_folder, kept, partial(progress, case.name))
+            answered[case.name] = facts._replace(split=splits.get(case.name))
             write_answered(out_folder, made_by, model.session.peak_memory(), answered)
-            result(f"{case.name}: {answered[case.name].voxels} voxels, {answered[case.name].seconds:.1f} s")
+            result(f"{case.name}: {facts.voxels} voxels, {_members(facts.members)}, {facts.seconds:.1f} s")
+            if not facts.settled:
+                _say_unsettled(case.name, model.configuration)
     if questions.labelled:  # of the others there is nothing to compare with
         propose("evaluate", out_folder, "--reference", source, *named_layout(registry, layout, source))
+
+
+def _answer(
+    model: Model,
+    case: StoredCase,
+    seed: int,
+    folder: Path,
+    kept: Path | None,
+    progress: Callable[[int, int], None],
+) -> Answered:
+    """Answer a case, write that into a folder, and return what is to be written down about it.
+
+    Args:
+        model: the network.
+        case: in the store.
+        seed: of the noise.
+        folder: where the answer goes.
+        kept: where the members go; None: nowhere.
+        progress: told of calls of the network.
+    """
+    from ddmkit.run.answers import Answered, write_answer, write_member
+    from ddmkit.sampling import answer_case
+
+    started, task = time.perf_counter(), model.configuration.task
+    ensemble = model.configuration.sampling.ensemble
+    keep = (lambda *_: None) if kept is None else partial(write_member, kept, case.case, task)
+    answer = answer_case(model, case, ensemble=ensemble, seed=seed, progress=progress, keep=keep)
+    numbers = write_answer(folder, case.case, answer, task)
+    return Answered(
+        seconds=round(time.perf_counter() - started, 2),
+        voxels=int((answer.labels > 0).sum()),
+        split=None,
+        answers={str(number): name for number, name in numbers.items()},
+        members=answer.members,
+        settled=answer.settled,
+    )
+
+
+def _say_unsettled(case: str, configuration: Configuration) -> None:
+    sampling = configuration.sampling
+    say(
+        f"{case} still changes by more than sampling.tolerance={sampling.tolerance:g} after {_members(sampling.most)}: "
+        f"-o sampling.most={2 * sampling.most} lets it have more."
+    )
+
+
+def _members(count: int) -> str:
+    return f"{count} member{'' if count == 1 else 's'}"
 
 
 def _layout(
@@ -173,13 +237,18 @@ def _of_split(folder: RunFolder, splits: dict[str, str], split: Split) -> list[s
     return names
 
 
-def _made_by(configuration: Configuration, run: Path, weights: Path, seed: int) -> dict[str, Any]:
+def _made_by(configuration: Configuration, run: Path, weights: Path, seed: int, budget: float | None) -> dict[str, Any]:
     """Return what all answers of a folder share."""
+    sampling = configuration.sampling
+    limits = {"tolerance": sampling.tolerance, "most": sampling.most} if sampling.ensemble == "auto" else {}
     return {
         "run": str(run.resolve()),
         "checkpoint": weights.name,
         "seed": seed,
-        "ensemble": configuration.sampling.ensemble,
+        "budget": budget,
+        "ensemble": sampling.ensemble,
+        **limits,
+        "combine": sampling.combine,
         "sampler": configuration.sampler.tree(),
         "task": configuration.task.tree(),
     }

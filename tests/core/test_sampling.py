@@ -145,8 +145,8 @@ def test_auto_takes_as_many_members_however_many_are_sampled_at_once(
     setting: Callable[..., Setting], at_once: int
 ) -> None:
     alone, together = setting(*AUTO), setting(*AUTO, f"sampling.members_at_once={at_once}")
-    found = [answer_case(doubtful(made), cases[0], ensemble="auto", seed=3) for made, cases in (alone, together)]
-    same(*found, atol=1e-6)
+    one, other = (answer_case(doubtful(made), cases[0], ensemble="auto", seed=3) for made, cases in (alone, together))
+    same(one, other, atol=1e-6)
 
 
 def test_auto_that_does_not_settle_says_so_and_ends_with_the_most_members(setting: Callable[..., Setting]) -> None:

@@ -55,6 +55,10 @@ class Answered(NamedTuple):
     """Which part of the run the case was in, if any."""
     answers: Mapping[str, str]
     """What each number in the answer means; JSON has no numbers for keys."""
+    members: int
+    """That it took."""
+    settled: bool
+    """Whether more members had ceased to change the labels; True where their number was given."""
 
 
 def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which cases
@@ -143,11 +147,32 @@ def write_answer(folder: Path, case: Case, answer: Answer, task: Task) -> dict[i
     of_index = np.array([0, *(of_class[name] for name in task.answers)])
     labels = of_index.astype(np.min_scalar_type(of_index.max()))[answer.labels]
     write_like(folder / f"{case.name}_seg.nii.gz", labels, like)
-    for what, arrays in (("mean", answer.mean), ("var", answer.variance)):
-        for channel, array in zip(task.x0_channels, arrays, strict=True):
-            ending = what if len(task.x0_channels) == 1 else f"{what}_{channel}"
-            write_like(folder / f"{case.name}_{ending}.nii.gz", array, like)
+    _write_channels(folder, case, task, "mean", answer.mean)
+    _write_channels(folder, case, task, "var", answer.variance)
     return numbers
+
+
+def write_member(folder: Path, case: Case, task: Task, number: int, readout: np.ndarray) -> None:
+    """Write one member's read-out as CASE_member-NNN, counted from 1, on the case's own grid.
+
+    Args:
+        folder: where it goes.
+        case: that it is a sample of.
+        task: what its channels are.
+        number: which member, from 0.
+        readout: (C, X, Y, Z).
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    _write_channels(folder, case, task, f"member-{number + 1:03}", readout)
+
+
+def _write_channels(folder: Path, case: Case, task: Task, what: str, arrays: np.ndarray) -> None:
+    like = case.images[task.modalities[0]].path
+    for channel, array in zip(task.x0_channels, arrays, strict=True):
+        ending = what if len(task.x0_channels) == 1 else f"{what}_{channel}"
+        write_like(folder / f"{case.name}_{ending}.nii.gz", array, like)
 
 
 def write_answered(folder: Path, made_by: Mapping[str, Any], memory: int, answered: Mapping[str, Answered]) -> None:
@@ -228,4 +253,5 @@ def read_record(folder: Path) -> Record:
 
 def _answered(facts: Mapping[str, Any]) -> Answered:
     answers = {str(int(number)): str(name) for number, name in facts["answers"].items()}
-    return Answered(float(facts["seconds"]), int(facts["voxels"]), facts["split"], answers)
+    seconds, voxels, members = float(facts["seconds"]), int(facts["voxels"]), int(facts["members"])
+    return Answered(seconds, voxels, facts["split"], answers, members, bool(facts["settled"]))

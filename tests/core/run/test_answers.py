@@ -27,7 +27,10 @@ MADE_BY = {
     "sampler": {"name": "ddim", "range": (1, 2)},
     "task": {"name": "brats", "output": "whole"},
 }
-ANSWERED = {"a": Answered(1.5, 7, "test", {"1": "whole"}), "b": Answered(2.0, 0, None, {"4": "enhancing"})}
+ANSWERED = {
+    "a": Answered(1.5, 7, "test", {"1": "whole"}, 4, settled=True),
+    "b": Answered(2.0, 0, None, {"4": "enhancing"}, 15, settled=False),
+}
 
 
 def opened(
@@ -132,5 +135,12 @@ def test_a_bad_case_is_refused_only_if_it_is_asked_for(
 def test_the_record_is_plain_json(tmp_path: Path) -> None:
     write_answered(tmp_path, MADE_BY, 10, ANSWERED)
     record = json.loads((tmp_path / "sample.json").read_text())
-    assert record["cases"]["b"] == {"seconds": 2.0, "voxels": 0, "split": None, "answers": {"4": "enhancing"}}
+    assert record["cases"]["b"] == {
+        "seconds": 2.0,
+        "voxels": 0,
+        "split": None,
+        "answers": {"4": "enhancing"},
+        "members": 15,
+        "settled": False,
+    }
     assert (record["seed"], record["peak_memory"]) == (3, 10)

@@ -94,7 +94,10 @@ def test_a_prediction_of_a_bad_case_stops_unless_it_may_be_skipped(tmp_path: Pat
 
 
 def test_numbers_mean_what_is_given_then_written_down_then_described_then_as_in_the_reference() -> None:
-    answered, described = {"a": Answered(1, 1, None, {"7": "edema"})}, {"a": {3: "edema"}, "b": {3: "edema"}}
+    answered, described = (
+        {"a": Answered(1, 1, None, {"7": "edema"}, 1, settled=True)},
+        {"a": {3: "edema"}, "b": {3: "edema"}},
+    )
     assert Meanings({9: "whole"}, answered, described).labels(CASES["a"]) == {9: "whole"}
     meanings = Meanings(None, answered, described)
     assert meanings.labels(CASES["a"]) == {7: "edema"}
