@@ -109,22 +109,22 @@ def test_a_budget_is_picked_once_for_all_cases_of_a_folder(trained: Trained, tmp
     folder, _ = trained
     data, case = first_case(folder)
     out = tmp_path / "out"
-    result = sampled(folder, out, "--budget", "2s")
+    result = sampled(folder, out, "--budget", "3s")
     assert result.returncode == 0, result.stderr
     said = re.search(r"(\d+) members? of (\d+) steps for each case: an evaluation of the network takes", result.stderr)
     assert said is not None
     made = record(out)
-    assert (made["budget"], made["ensemble"], made["sampler"]["steps"]) == (2, int(said[1]), int(said[2]))
+    assert (made["budget"], made["ensemble"], made["sampler"]["steps"]) == (3, int(said[1]), int(said[2]))
     assert made["cases"][case]["members"] == made["ensemble"]
     made["sampler"]["steps"], made["ensemble"] = 2, 1  # as if it had been picked on a slower machine
     (out / "sample.json").write_text(json.dumps(made))
     other = sorted(path.name for path in data.iterdir())[1]
-    again = call(folder, "sample", "run", "--input", data, "--cases", other, "--out", out, "--budget", "2.0s")
+    again = call(folder, "sample", "run", "--input", data, "--cases", other, "--out", out, "--budget", "3.0s")
     assert again.returncode == 0, again.stderr
     assert "Going on with 1 member of 2 steps, which this budget picked" in again.stderr
     assert record(out)["cases"][other]["members"] == 1
-    refused(sampled(folder, out, "--budget", "1m"), 2, "budget was 2.0, now 60.0")
-    refused(sampled(folder, out), 2, "budget was 2.0, now None")
+    refused(sampled(folder, out, "--budget", "1m"), 2, "budget was 3.0, now 60.0")
+    refused(sampled(folder, out), 2, "budget was 3.0, now None")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FEWEST, USUAL, STEPS = 5, 10, (10, 20, 50)
 """Sampler steps in a pinch, steps below which a sample suffers, and what is chosen from."""
 ENOUGH = 15
-"""Members of the paper's largest ensemble: its scores hardly rise any more from half of them on."""
+"""Members of the paper's largest ensemble, whose Dice (0.899) is hardly above that of seven (0.897)."""
 _NETWORK = 0.9
 """Share of the time that the network gets; the rest is for reading, combining and writing."""
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")

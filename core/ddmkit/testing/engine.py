@@ -94,6 +94,8 @@ def _check_predictions(engine: Engine, training: Training | None, tolerance: flo
     answer = session.predict(inputs, times)
     shape, promised = tuple(answer.shape), tuple(batch.target.shape)
     require(shape == promised, f"{title} answers with shape {shape}, not {promised}.")
+    together = session.members_at_once(tuple(inputs.shape[1:]), EXAMPLES, 0)
+    require(1 <= together <= EXAMPLES, f"{title} is said to have memory for {together} of {EXAMPLES} examples at once.")
     require(answer.dtype == torch.float32, f"{title} answers with {answer.dtype}, not float32.")
     require(answer.device == inputs.device, f"{title} answers on {answer.device}, not on {inputs.device}.")
     require(not answer.requires_grad, f"{title} keeps what a gradient needs, which costs memory.")

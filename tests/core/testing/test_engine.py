@@ -228,6 +228,12 @@ def rounded(self: Handed, folder: Path) -> None:
     save_file({name: tensor.bfloat16() for name, tensor in weights.items()}, folder / "model.safetensors")
 
 
+@pytest.mark.parametrize("together", [0, 5])
+def test_no_examples_or_more_than_there_are_at_once_are_caught(together: int, refuses_session: Refuses) -> None:
+    sentence = f"is said to have memory for {together} of 4 examples at once"
+    refuses_session("members_at_once", lambda *_: together, sentence)
+
+
 @pytest.mark.parametrize(
     ("save", "sentence"),
     [

@@ -445,6 +445,14 @@ def test_the_memory_allowed_decides_which_way_a_network_goes(megabytes: float, w
     assert network.went == [way]
 
 
+def test_as_many_examples_go_at_once_as_the_memory_allows() -> None:
+    """One makes ten volumes of ten megabytes; two fit into 250 MB."""
+    session = open_cpu(Copying(), memory=allowed(250))
+    assert session.members_at_once(VOLUME[1:], 5, 0) == 2
+    x = torch.ones(2, *VOLUME[1:])
+    assert torch.equal(session.predict(x, torch.ones(2)), x)
+
+
 def test_too_little_memory_is_refused_and_the_least_that_is_named_is_enough() -> None:
     x, t = torch.ones(VOLUME), torch.ones(1)
     with pytest.raises(DeviceError) as caught:
