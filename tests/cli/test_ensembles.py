@@ -96,15 +96,6 @@ def test_training_validates_with_an_ensemble_that_decides_its_own_size(tmp_path:
     assert "step 1: test: whole Dice" in result.stderr
 
 
-def test_a_plan_for_auto_is_one_for_the_most_members(tmp_path: Path) -> None:
-    common = ["plan", "--preset", "quick", *TINY, "-oengine.device=cuda:9", "--memory", "1GB", "--json"]
-    auto = call(tmp_path, *common, "-osampling.ensemble=auto", "-osampling.most=7")
-    seven = call(tmp_path, *common, "-osampling.ensemble=7")
-    assert auto.returncode == 0, auto.stderr
-    auto_facts, facts = (json.loads(one.stdout)["candidates"] for one in (auto, seven))
-    assert auto_facts == facts
-
-
 def test_a_budget_is_picked_once_for_all_cases_of_a_folder(trained: Trained, tmp_path: Path) -> None:
     folder, _ = trained
     data, case = first_case(folder)

@@ -72,6 +72,16 @@ def test_scripts_are_told_in_json_and_nothing_else(trained: tuple[Path, Said], d
     assert all(step["peak"] > 10**8 and step["operations"] > 10**8 and step["seconds"] > 0 for step in steps)
 
 
+def test_a_plan_for_an_ensemble_that_decides_its_size_is_one_for_the_most_members(ddmkit: Run) -> None:
+    common = ["plan", *TINY, FOREIGN, "--memory", "1GB"]
+    auto = [*common, "-osampling.ensemble=auto", "-osampling.most=7"]
+    result = ddmkit(*auto)
+    assert result.returncode == 0, result.stderr
+    assert "Both take up to 7 members." in " ".join(result.stdout.split())
+    given = ddmkit(*common, "-osampling.ensemble=7", "--json")
+    assert json.loads(ddmkit(*auto, "--json").stdout)["candidates"] == json.loads(given.stdout)["candidates"]
+
+
 def test_a_gpu_that_is_not_here_is_planned_for_by_its_allocator_alone(ddmkit: Run) -> None:
     result = ddmkit("plan", *TINY, FOREIGN + ":9", "--memory", "1GB", "--json")
     assert result.returncode == 0, result.stderr

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 import yaml
 from pydantic import Field
+from tests.core.conftest import Foreground
 from typing_extensions import override
 
 from ddmkit import (
@@ -53,10 +54,21 @@ class Needy(Wide):
     depth: int = Field(description="Levels.")
 
 
+class Wordless(Foreground):
+    """A task that answers with no class."""
+
+    name: ClassVar[str] = "wordless"
+
+    @property
+    @override
+    def answers(self) -> tuple[str, ...]:
+        return ()
+
+
 class _Backbones:
     @hookimpl
     def ddmkit_components(self) -> list[type[Component]]:
-        return [Wide, Needy]
+        return [Wide, Needy, Wordless]
 
 
 @pytest.fixture
@@ -228,6 +240,21 @@ def test_a_wrong_option_is_one_sentence(configured: Configured, option: str, sai
     with pytest.raises(ConfigurationError) as error:
         configured(option)
     assert said in sentence(error)
+
+
+def test_members_that_say_no_class_are_only_averaged(registry: Registry, tree: Tree) -> None:
+    names = {"task": "wordless"}
+    assert assemble(registry, base=[tree], names=names).sampling.combine == "mean"
+    with pytest.raises(ConfigurationError) as error:
+        assemble(registry, base=[tree], names=names, options=["sampling.combine=vote"])
+    assert "the task 'wordless' answers with none: type -o sampling.combine=mean" in sentence(error)
+
+
+def test_an_ensemble_that_decides_its_size_is_written_and_read_again(configured: Configured) -> None:
+    sampling = configured("sampling.ensemble=auto", "sampling.most=9").sampling
+    assert (sampling.ensemble, sampling.members) == ("auto", 9)
+    assert type(sampling).model_validate(sampling.model_dump(mode="json")) == sampling
+    assert configured("sampling.ensemble=4", "sampling.most=9").sampling.members == 4
 
 
 def test_an_unknown_component_is_answered_with_the_nearest_and_the_list(registry: Registry, tree: Tree) -> None:

@@ -118,6 +118,22 @@ def test_an_ensemble_keeps_its_sums_on_the_case_s_own_grid(configured: Configure
 
 
 @pytest.mark.usefixtures("_network_of_1000_bytes")
+@pytest.mark.parametrize(("combine", "bytes_a_voxel"), [("vote", 1), ("staple", 4)])
+def test_what_members_say_is_held_on_the_case_s_own_grid(
+    configured: Configured, combine: str, bytes_a_voxel: int
+) -> None:
+    (mean,) = forecast(configured("sampling.ensemble=5")).cases
+    (other,) = forecast(configured("sampling.ensemble=5", f"sampling.combine={combine}")).cases
+    assert other.peak - mean.peak == bytes_a_voxel * math.prod(SHAPE)
+
+
+@pytest.mark.usefixtures("_network_of_1000_bytes")
+def test_what_is_decided_later_is_forecast_with_most_members_and_one_at_once(configured: Configured) -> None:
+    auto = forecast(configured("sampling.ensemble=auto", "sampling.most=6", "sampling.members_at_once=auto"))
+    assert auto.cases == forecast(configured("sampling.ensemble=6")).cases
+
+
+@pytest.mark.usefixtures("_network_of_1000_bytes")
 def test_at_half_resolution_the_network_sees_half_the_sides(configured: Configured) -> None:
     found = forecast(configured(patch="coarse"), shape=(21, 18, 16))
     assert found.window == found.volume == (11, 9, 8)
