@@ -25,7 +25,15 @@ class Display:
 
     @hookimpl
     def ddmkit_run_started(self, run: Run) -> None:
-        if run.first_step:
+        if run.where:
+            say(f"Working on {run.where}.")
+        steps = run.configuration.training.steps
+        if run.first_step >= steps:
+            say(
+                f"All {steps} steps were done before: only what follows them is done again. For more steps, type "
+                f"-o training.steps={2 * steps}."
+            )
+        elif run.first_step:
             say(f"Going on from step {run.first_step}.")
 
     @hookimpl

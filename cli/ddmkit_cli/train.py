@@ -138,11 +138,12 @@ def _refuse_on_resume(flags: Mapping[str, object], names: Mapping[str, str]) -> 
 
 
 def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, skip_bad: bool) -> None:
-    from ddmkit.run.plan import make_plan
+    from ddmkit.run.plan import bare_network, make_plan
 
-    _say_data(configuration)
     if not resume:
         folder.refuse_if_used()
+    configuration.engine.check(bare_network(configuration), configuration.training)
+    _say_data(configuration)
     bars = Bars()
     with bars.live():
         data = configuration.dataset.prepare(configuration.data, bars.show)

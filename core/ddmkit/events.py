@@ -26,6 +26,8 @@ class Run(NamedTuple):
     configuration: Configuration
     first_step: int
     """The step it starts from: 0, or that of the checkpoint it goes on from."""
+    where: str = ""
+    """Where the work runs, in a few words; empty where nobody says."""
 
 
 class StepDone(NamedTuple):

@@ -77,7 +77,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     else:
         split = {part: [case.name for case in stored] for part, stored in cases.items()}
         folder.create(configuration, split, left_out)
-    announcer = Announcer(registry, Run(folder.path, configuration, state.step))
+    announcer = Announcer(registry, Run(folder.path, configuration, state.step, session.where))
     trainer = _Trainer(configuration, folder, announcer, cases, session, state, progress)
     announcer.tell("ddmkit_run_started")
     try:
@@ -255,7 +255,7 @@ def open_cases(
         DataError: cases cannot be used and may not be skipped, or too few are left.
     """
     cases = [case for part in plan.splits.values() for case in part]
-    opened = Store(configuration).open_all(cases, partial(progress, "cases normalised"))
+    opened = Store(configuration).open_all(cases, partial(progress, "cases ready"))
     if resume:  # of which no case may be left out, whatever is typed
         refuse_changed(opened.wrong)
     refuse_or_skip(opened.wrong, len(cases), Place(configuration.dataset, plan.data), skip_bad=skip_bad)

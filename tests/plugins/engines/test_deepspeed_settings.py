@@ -71,14 +71,18 @@ def test_one_cut_may_be_typed_as_a_number() -> None:
 
 def test_deepspeed_that_is_not_installed_is_answered_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepspeed, "find_spec", lambda _: None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'ddmkit\[deepspeed\]'"):
+    with pytest.raises(ConfigurationError, match="type pip install deepspeed"):
         two().open(probe(), TRAINING)
+    with pytest.raises(ConfigurationError, match="type pip install deepspeed"):
+        two().check(probe(), TRAINING)
 
 
 @pytest.mark.parametrize(("size", "fitting"), [(3, "2 or 4"), (1, "2"), (5, "4 or 6")])
 def test_a_batch_that_does_not_divide_is_answered_with_those_that_do(size: int, fitting: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"batch_size={size} .* -o training.batch_size={fitting},"):
-        two().open(probe(), TRAINING.model_copy(update={"batch_size": size}))
+    training = TRAINING.model_copy(update={"batch_size": size})
+    for asked in (two().open, two().check):
+        with pytest.raises(ConfigurationError, match=rf"batch_size={size} .* -o training.batch_size={fitting},"):
+            asked(probe(), training)
 
 
 def test_more_gpus_than_there_are_is_answered_with_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,10 +98,18 @@ def test_a_network_that_cannot_be_cut_is_answered_with_those_that_can(settings: 
         two(**settings).open(Uncut(), TRAINING)
 
 
-@pytest.mark.parametrize("settings", [{"devices": 4, "stages": 4}, {"devices": 2, "stages": 2, "cuts": (2,)}])
-def test_more_stages_than_layers_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="The network has 2 layers"):
-        DeepSpeed(device="cpu", **settings).open(probe(), TRAINING)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"devices": 4, "stages": 4}, "The network has 2 layers, too few for engine.stages=4: type 2 or fewer"),
+        ({"devices": 2, "stages": 2, "cuts": (2,)}, "The network has 2 layers, 0 to 1, too few for engine.cuts=2"),
+    ],
+)
+def test_more_stages_than_layers_are_refused(settings: dict[str, Any], words: str) -> None:
+    engine = DeepSpeed(device="cpu", **settings)
+    for asked in (engine.open, engine.check):
+        with pytest.raises(ConfigurationError, match=words):
+            asked(probe(), TRAINING)
 
 
 def test_a_port_in_use_is_said() -> None:
@@ -288,6 +300,25 @@ def test_options_of_zero_that_keep_weights_elsewhere_are_refused(tmp_path: Path)
 def test_a_section_that_is_no_mapping_is_refused(tmp_path: Path, section: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"{section}=.* should be a mapping"):
         configured(tmp_path, {section: value})
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"zero_optimisation": {}}, "'zero_optimisation', which DeepSpeed does not know: did you mean 'zero_optimizat"),
+        ({"xyzzy": 1}, "'xyzzy', which DeepSpeed does not know: take it out of the file"),
+        ({"zero_optimization": {"bucket": 1}}, "does not take bucket=1 in .*ds.json: Extra inputs"),
+        ({"zero_optimization": {"reduce_bucket_size": "all"}}, 'does not take reduce_bucket_size="all" in'),
+    ],
+)
+def test_what_deepspeed_does_not_know_is_named(tmp_path: Path, file: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        configured(tmp_path, file)
+
+
+@pytest.mark.parametrize("name", ["flops_profiler", "activation_checkpointing", "tensorboard", "comms_logger", "aio"])
+def test_sections_that_deepspeed_knows_are_passed_on(tmp_path: Path, name: str) -> None:
+    assert name in configured(tmp_path, {name: {}})
 
 
 def test_offload_stays_on_where_the_file_says_more_of_it(tmp_path: Path) -> None:

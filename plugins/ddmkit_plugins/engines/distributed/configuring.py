@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import ValidationError
+from typing_extensions import override
+
 from ddmkit import ConfigurationError
+from ddmkit_plugins.engines.distributed.engines import import_quietly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +67,9 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
         ConfigurationError: the file cannot be read, or contradicts the run.
     """
     file = {} if settings.config is None else _read(settings.config)
+    if settings.config is not None:
+        import_quietly(settings.chosen())
+        _refuse_unknown(file, settings.config)
     for path, settled in _settled(settings, training, rows).items():
         _compare(file, path, settled, settings.config)
     for name, why in _REFUSED.items():
@@ -92,7 +100,7 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
     if settings.offload:
         zero["offload_optimizer"] = {**theirs.get("offload_optimizer", {}), "device": "cpu"}
     # One example a process, as far as DeepSpeed knows: ddmkit deals out batches, and weighs them, by itself.
-    return {
+    made = {
         **file,
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -102,6 +110,72 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
         "gradient_clipping": (training.gradient_clip or 0.0) if settings.zero else 0.0,
         "zero_optimization": zero,
     }
+    if settings.config is not None:
+        _refuse_wrong(made, settings.config)
+    return made
+
+
+def _refuse_unknown(file: dict[str, Any], where: Path) -> None:
+    """Make sure that DeepSpeed asks for everything in the file, since it passes over the rest in silence."""
+    known = _Asked.of_deepspeed()
+    for name in file:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else "take it out of the file."
+            msg = f"{where} has {name!r}, which DeepSpeed does not know: {advice}"
+            raise ConfigurationError(msg)
+
+
+def _refuse_wrong(made: dict[str, Any], where: Path) -> None:
+    """Make sure that DeepSpeed takes what stands in the file's sections."""
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    try:
+        DeepSpeedConfig(made)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        msg = f"DeepSpeed does not take {name}={json.dumps(first['input'], default=str)} in {where}: {first['msg']}."
+        raise ConfigurationError(msg) from error
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        msg = f"DeepSpeed does not take what stands in {where}: {error}."
+        raise ConfigurationError(msg) from error
+
+
+class _Asked(dict[str, Any]):
+    """A configuration that takes down what it is asked for; DeepSpeed has no list of what it knows."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.names: set[str] = set()
+
+    @classmethod
+    def of_deepspeed(cls) -> set[str]:
+        """Return what DeepSpeed, in the version that is installed, asks for."""
+        from deepspeed.runtime.config import DeepSpeedConfig
+
+        asked = cls({"train_batch_size": 1})
+        DeepSpeedConfig(asked)
+        return asked.names
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    @override
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    @override
+    def keys(self) -> Any:  # which it asks too
+        return self
 
 
 def _settled(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Settled]:
