@@ -16,6 +16,7 @@ from ddmkit.dataset import Dataset
 from ddmkit.diffusion import Diffusion
 from ddmkit.encoding import Encoding
 from ddmkit.engine import Engine
+from ddmkit.objective import Objective
 from ddmkit.patch import Patch
 from ddmkit.preprocessing import Preprocessing, centred, grown
 from ddmkit.sampler import Sampler
@@ -119,6 +120,17 @@ class Configuration(Settings):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _losses_go_together(self) -> Self:
+        if self.task.adds_loss and self.diffusion.prediction != "x0":
+            msg = (
+                f"the task {self.task.name!r} has a loss of its own on estimates of x_0, which does not go with "
+                f"diffusion.prediction={self.diffusion.prediction}: type -o diffusion.prediction=x0, or leave the "
+                "task's loss out"
+            )
+            raise ValueError(msg)
+        return self
+
     SECTIONS: ClassVar[dict[str, type[Settings]]] = {
         "diffusion": Diffusion,
         "preprocessing": Preprocessing,
@@ -149,6 +161,11 @@ class Configuration(Settings):
         frame = self.preprocessing.padded(brain.frame)
         box = centred(brain, frame) if self.preprocessing.frame == "brain" else Window.whole(frame)
         return grown(box, self.patch.size(box.size))
+
+    @property
+    def objective(self) -> Objective:
+        """What a step makes small."""
+        return Objective(self.diffusion, self.task)
 
     @property
     def in_channels(self) -> int:

@@ -137,7 +137,7 @@ class _Trainer:
 
     def _learn(self, step: int, micro_batches: list[Batch]) -> StepResult:
         configuration = self._configuration
-        size, loss = configuration.training.batch_size, configuration.diffusion.loss
+        size, loss = configuration.training.batch_size, configuration.objective
         try:
             with torch.random.fork_rng(devices=[]):
                 # A network that draws (dropout) draws the same in this step, whatever was drawn before.
