@@ -26,11 +26,11 @@ from tests.core.run.whole_runs import (
 
 from ddmkit import DivergedError, InterruptedRunError, hookimpl
 from ddmkit.assembly import build, read_tree
+from ddmkit.measures import dice
 from ddmkit.run.folder import read_state
 from ddmkit.run.plan import make_plan
 from ddmkit.run.trainer import open_session
 from ddmkit.sampling import Model, answer_case
-from ddmkit.scoring import dice
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
