@@ -47,8 +47,9 @@ class Display:
 
     @hookimpl
     def ddmkit_validated(self, validation: Validation) -> None:
+        directions = validation.scoring.hd95
         regions = ", ".join(
-            f"{region} Dice {row['dice_mean']:.3f} HD95 {row['hd95_mean']:.1f} mm"
+            f"{region} Dice {row['dice_mean']:.3f} HD95 {directions} {row['hd95_mean']:.1f} mm"
             for region, row in validation.summary.items()
         )
         best = ", best so far" if validation.best else ""

@@ -28,7 +28,7 @@ from ddmkit_cli.assembling import (
 )
 from ddmkit_cli.console import Bars, command, out, propose, result, say, size
 from ddmkit_cli.options import naming_the_planner, refuse_fixed
-from ddmkit_cli.tables import fact_table, score_table
+from ddmkit_cli.tables import fact_table, print_definition, print_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ _SCORED = {
     "validation": "Validation cases, which chose the checkpoint",
 }
 _NAMED_ON_RESUME = ("engine",)
-_FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "sampler", "engine")
+_FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "scoring", "sampler", "engine")
 
 
 def train(
@@ -254,7 +254,8 @@ def _left_out(plan: Plan) -> str:
 def _print_report(report: Report, plan: Plan, folder: RunFolder) -> None:
     if report.final is not None:
         title = f"{_SCORED[report.final.split]}; checkpoint of step {report.best_step}"
-        out.print(score_table(title, report.final.scores, report.final.summary))
+        print_scores(title, report.final.scores, report.final.scoring)
+        print_definition(report.final.scoring.definition())
     result(f"Pictures: {folder.pictures}")
     unseen = plan.splits["test"] or plan.splits["validation"]
     cases = ",".join(case.name for case in unseen[:3])

@@ -178,6 +178,23 @@ def _stranger(chosen: type[Component], field: str, registry: Registry) -> str:
     return f"{kind}.{field} is no setting of {chosen.name}.{meant} Settings: {', '.join(fields) or 'none'}."
 
 
+def section(cls: type[S], name: str, options: Sequence[str]) -> S:
+    """Build one section of a configuration from options alone.
+
+    Args:
+        cls: its settings.
+        name: of the section.
+        options: "section.field=value", all of this section.
+
+    Raises:
+        ConfigurationError: a setting is unknown or its value is not allowed.
+    """
+    values: Tree = {}
+    for option in options:
+        values |= _parse(option, {})[name]
+    return make(cls, name, values)
+
+
 def _merge(registry: Registry, tree: Tree, layer: Tree) -> None:
     for key, part in layer.items():
         old = tree.get(key)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from ddmkit.backbone import Backbone
 from ddmkit.component import Component, Settings
 from ddmkit.dataset import Dataset
+from ddmkit.definition import Scoring
 from ddmkit.diffusion import Diffusion
 from ddmkit.encoding import Encoding
 from ddmkit.engine import Engine
@@ -108,6 +109,7 @@ class Configuration(Settings):
     loading: Loading = Loading()
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
+    scoring: Scoring = Scoring()
 
     @model_validator(mode="after")
     def _steps_fit_the_schedule(self) -> Self:
@@ -139,6 +141,7 @@ class Configuration(Settings):
         "loading": Loading,
         "validation": Validation,
         "sampling": Sampling,
+        "scoring": Scoring,
     }
 
     def tree(self) -> dict[str, Any]:

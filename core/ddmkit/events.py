@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     import pluggy
 
     from ddmkit.configuration import Configuration
+    from ddmkit.definition import Scoring
     from ddmkit.registry import Registry
-    from ddmkit.scoring import Score, Summary
+    from ddmkit.scoring import Score
+    from ddmkit.summary import Summary
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class Validation(NamedTuple):
     scores: Sequence[Score]
     summary: Mapping[str, Summary]
     """By region."""
+    scoring: Scoring
+    """The definitions that they follow."""
     seconds: float
     best: bool
     """Whether this is the best so far, by the mean Dice over all regions."""

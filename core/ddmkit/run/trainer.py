@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
 
+from ddmkit.definition import Scoring
 from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError, LostProcessError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.randomness import seed_of
@@ -191,15 +192,21 @@ class _Trainer:
         return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
 
     def _write_down(self, validation: Validation) -> None:
-        cases = [score._asdict() for score in validation.scores]
-        self._folder.append_metrics({**validation._asdict(), "kind": validation.split, "scores": cases})
+        scoring = validation.scoring
+        plain = {
+            "scores": [score._asdict() for score in validation.scores],
+            "scoring": scoring.model_dump(mode="json"),
+            "definition": scoring.definition(),
+        }
+        self._folder.append_metrics({**validation._asdict(), "kind": validation.split, **plain})
 
     def _written_down(self, step: int) -> Validation | None:
         """Return the validation of a step, which may have been done before the run was gone on with."""
         for record in self._folder.records():
             if record["kind"] == "validation" and record["step"] == step:
-                scores = [Score(**score) for score in record["scores"]]
-                return Validation(step, "validation", scores, record["summary"], record["seconds"], record["best"])
+                scores, scoring = [Score(**score) for score in record["scores"]], Scoring(**record["scoring"])
+                seconds, best = record["seconds"], record["best"]
+                return Validation(step, "validation", scores, record["summary"], scoring, seconds, best)
         return None
 
     def _finish(self) -> Report:
