@@ -27,11 +27,10 @@ class Display:
     def ddmkit_run_started(self, run: Run) -> None:
         if run.where:
             say(f"Working on {run.where}.")
-        steps = run.configuration.training.steps
-        if run.first_step >= steps:
+        if run.first_step >= run.configuration.training.steps:
             say(
-                f"All {steps} steps were done before: only what follows them is done again. For more steps, type "
-                f"-o training.steps={2 * steps}."
+                f"All {run.first_step} steps were done before: only what follows them is done again. For more, type "
+                f"-o training.steps={2 * run.first_step}."
             )
         elif run.first_step:
             say(f"Going on from step {run.first_step}.")

@@ -27,12 +27,11 @@ from ddmkit_cli.assembling import (
     Typed,
 )
 from ddmkit_cli.console import Bars, command, out, propose, result, say, size
-from ddmkit_cli.options import naming_the_planner, refuse_fixed
+from ddmkit_cli.options import naming_the_planner
+from ddmkit_cli.resuming import refuse_on_resume, resumed
 from ddmkit_cli.tables import fact_table, print_definition, print_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ddmkit import Registry
     from ddmkit.configuration import Configuration
     from ddmkit.events import Report
@@ -49,8 +48,6 @@ _SCORED = {
     "test": "Test cases, never seen in training",
     "validation": "Validation cases, which chose the checkpoint",
 }
-_NAMED_ON_RESUME = ("engine",)
-_FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "scoring", "sampler", "engine")
 
 
 def train(
@@ -101,9 +98,9 @@ def train(
     registry = Registry()
     if resume is not None:
         flags = {"--preset": preset, "--config": config, "--run": run, "--seed": seed, "--skip-bad": skip_bad or None}
-        _refuse_on_resume(flags, typed.names)
+        refuse_on_resume(flags, typed.names)
         folder = RunFolder(resume)
-        configuration = _resumed(registry, folder, data, typed)
+        configuration = resumed(registry, folder, data, typed)
     else:
         configuration = typed.or_default().assembled(registry)
         name = typed.or_default().preset or "run"
@@ -116,25 +113,6 @@ def train(
         _print_plan(configuration, folder.split() if resume else None, skip_bad=skip_bad)
     else:
         _run(registry, configuration, folder, resume=resume is not None, skip_bad=skip_bad)
-
-
-def _resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typed) -> Configuration:
-    from ddmkit.assembly import assemble
-
-    before = folder.configuration(registry)
-    refuse_fixed(typed.settings, _FREE_ON_RESUME, "would make another run")
-    moved = {} if data is None else {"data": data.absolute()}
-    return assemble(registry, base=[before.tree(), moved], names=typed.names, options=typed.settings)
-
-
-def _refuse_on_resume(flags: Mapping[str, object], names: Mapping[str, str]) -> None:
-    from ddmkit import ConfigurationError
-
-    given = [flag for flag, value in flags.items() if value is not None]
-    given += [f"--{kind}" for kind in names if kind not in _NAMED_ON_RESUME]
-    if given:
-        msg = f"--resume goes on with the run's own configuration: leave out {', '.join(given)}, or start a new run."
-        raise ConfigurationError(msg)
 
 
 def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, skip_bad: bool) -> None:

@@ -66,6 +66,8 @@ def test_a_run_goes_on_with_another_engine_or_split(folder: Path, more: list[str
     done = call(folder, "train", "--resume", run, "-otraining.steps=6", *more)
     assert done.returncode == 0, done.stderr
     assert "Process" not in done.stderr
+    back = "to go back, type --engine deepspeed -o engine.devices=2 -o engine.stages=2."
+    assert (back in done.stderr) == ("single" in more)
     assert losses(run) == pytest.approx(losses(folder / "single"), rel=1e-5)
     files = [f"checkpoints/step-00000006/{name}.safetensors" for name in ("model", "training")]
     for found, expected in ((load_file(run / file), load_file(folder / "single" / file)) for file in files):

@@ -86,19 +86,31 @@ class DeepSpeed(DeviceSettings):
             )
             raise ValueError(msg)
         if self.zero > 1 and self.stages > 1:
-            msg = f"zero={self.zero} does not go with stages={self.stages}, with which zero may be 0 or 1"
+            msg = (
+                f"zero={self.zero} does not go with stages={self.stages}; type -o engine.zero=1 or 0, or "
+                "-o engine.stages=1"
+            )
             raise ValueError(msg)
         if self.offload and not self.zero:
-            msg = "offload needs zero=1, 2 or 3, with which DeepSpeed steps by itself"
+            msg = "offload keeps what ZeRO shares out in the host's memory; type -o engine.zero=1, 2 or 3 with it"
             raise ValueError(msg)
         if self.cuts is not None:
             self._check_cuts(self.cuts)
         return self
 
     def _check_cuts(self, cuts: tuple[int, ...]) -> None:
-        if len(cuts) != self.stages - 1 or list(cuts) != sorted(set(cuts)) or min(cuts, default=1) < 1:
-            said = ",".join(map(str, cuts))
-            msg = f"cuts={said} should be {self.stages - 1} rising layers from 1 on, since stages={self.stages}"
+        said, wanted = ",".join(map(str, cuts)), self.stages - 1
+        if len(cuts) != wanted:
+            msg = (
+                f"cuts={said} makes {len(cuts) + 1} stages, and stages={self.stages}; type "
+                f"-o engine.stages={len(cuts) + 1}, or -o engine.cuts=null to have the cuts chosen"
+            )
+            raise ValueError(msg)
+        if list(cuts) != sorted(set(cuts)) or min(cuts, default=1) < 1:
+            msg = (
+                f"cuts={said} should be rising numbers of layers from 1 on, such as "
+                f"{','.join(map(str, range(3, 3 + 3 * wanted, 3)))}; type -o engine.cuts=null to have them chosen"
+            )
             raise ValueError(msg)
 
     @override

@@ -67,7 +67,8 @@ class DistributedSession(Session):
         """How many processes, on what, and what each has of the network and of a batch."""
         processes = f"{self._world.size} processes on {self.device.type}"
         if len(self._layers) == 1:
-            return f"{processes}, each with the whole network"
+            zero = f", ZeRO {self._settings.zero}" if self._settings.zero else ""
+            return f"{processes}, each with the whole network{zero}"
         rows = f" in each of {self._rows} rows" if self._rows > 1 else ""
         stages = ", ".join(f"{layers.start}-{layers.stop - 1}" for layers in self._layers)
         return f"{processes}, {len(self._layers)} stages{rows} with the layers {stages}"
