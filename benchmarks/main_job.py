@@ -59,6 +59,7 @@ def _run(seed: int) -> dict[str, Any]:
         "dice_std": summary["dice_std"],
         "hd95": summary["hd95_mean"],
         "missed": summary["missed"],
+        "definition": test["definition"],
     }
 
 

@@ -76,7 +76,7 @@ class Typed(NamedTuple):
     @property
     def settings(self) -> list[str]:
         """All that is set one by one, as given to -o."""
-        return [*self.options, *([] if self.steps is None else [f"training.steps={self.steps}"])]
+        return [*([] if self.steps is None else [f"training.steps={self.steps}"]), *self.options]
 
     @property
     def settled(self) -> set[str]:

@@ -25,7 +25,14 @@ class Display:
 
     @hookimpl
     def ddmkit_run_started(self, run: Run) -> None:
-        if run.first_step:
+        if run.where:
+            say(f"Working on {run.where}.")
+        if run.first_step >= run.configuration.training.steps:
+            say(
+                f"All {run.first_step} steps were done before: only what follows them is done again. For more, type "
+                f"-o training.steps={2 * run.first_step}."
+            )
+        elif run.first_step:
             say(f"Going on from step {run.first_step}.")
 
     @hookimpl
@@ -39,8 +46,9 @@ class Display:
 
     @hookimpl
     def ddmkit_validated(self, validation: Validation) -> None:
+        directions = validation.scoring.hd95
         regions = ", ".join(
-            f"{region} Dice {row['dice_mean']:.3f} HD95 {row['hd95_mean']:.1f} mm"
+            f"{region} Dice {row['dice_mean']:.3f} HD95 {directions} {row['hd95_mean']:.1f} mm"
             for region, row in validation.summary.items()
         )
         best = ", best so far" if validation.best else ""

@@ -4,32 +4,52 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddmkit_cli.console import bars, out, say
+from ddmkit_cli.console import out, say
 from ddmkit_cli.options import layout_of, of_kind, refuse_fixed
+from ddmkit_cli.predictions import (
+    Predictions,
+    References,
+    facts_of,
+    keep_shared,
+    note,
+    note_untold,
+    open_predictions,
+    score_all,
+)
 from ddmkit_cli.scored_task import scored_task
-from ddmkit_cli.tables import score_table
+from ddmkit_cli.tables import comparison_table, print_definition, print_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from ddmkit import Case, Registry, Task
-    from ddmkit.run.answers import Answered, Record
-    from ddmkit.run.evaluation import Pair
+    from ddmkit import Registry, Task
+    from ddmkit.comparison import Comparison
+    from ddmkit.definition import Scoring
     from ddmkit.scoring import Score
 
-EXAMPLES = "Example: [bold]ddmkit evaluate answers/ --reference BraTS2020/ --json scores.json[/bold]"
+EXAMPLES = (
+    "Examples: [bold]ddmkit evaluate answers/ --reference BraTS2020/ --json scores.json[/bold] · "
+    "[bold]ddmkit evaluate answers/ --reference BraTS2020/ --against baseline/[/bold] (case by case) · "
+    "[bold]ddmkit evaluate answers/ --reference BraTS2020/ -o scoring.hd95=maximum -o scoring.tolerance=2[/bold]"
+)
+_FREE = ("dataset", "task", "scoring")
 
 
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder of CASE_seg.nii.gz files.", metavar="PREDICTIONS")],
     reference: Annotated[Path, typer.Option(help="Folder of cases with references.", metavar="PATH")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Folder of other predictions of the same cases, to compare with.", metavar="PREDICTIONS"),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores here.", metavar="FILE")
     ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the scores here, as PNG.", metavar="FILE")] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -48,135 +68,117 @@ def evaluate(
             "[default: what sample.json or dataset.json beside them says, else as in the references]",
         ),
     ] = None,
+    against_labels: Annotated[
+        str | None, typer.Option(help="What the numbers in the folder of --against mean, likewise.")
+    ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="KIND.FIELD=VALUE", help="Settings of the dataset or the task. Repeatable."),
+        typer.Option(
+            "-o",
+            metavar="KIND.FIELD=VALUE",
+            help=f"Settings of {', '.join(_FREE)}, as in scoring.tolerance=2. Repeatable.",
+        ),
     ] = None,
     *,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be scored.")] = False,
 ) -> None:
-    """Score answers against references: Dice and HD95 per case and region.
+    """Score answers against references: Dice, HD95 and surface Dice per case and region, and their means.
 
-    HD95 is in mm, with the spacing of the files, both directions pooled. An empty answer to a case with something to
-    find scores Dice 0 and the volume's diagonal, and is counted as missed.
+    Which definitions the numbers follow is printed and written beside them; ddmkit plugins show scoring lists the
+    others. Distances are in mm, with the spacing of the files. An empty answer to a case with something to find scores
+    Dice 0, surface Dice 0 and the volume's diagonal, and is counted as missed.
     """
-    from ddmkit import DataError, Registry
-    from ddmkit.files import write_text
-    from ddmkit.labels import classes_of
+    from ddmkit import Registry
+    from ddmkit.assembly import section
+    from ddmkit.definition import Scoring
     from ddmkit.run.cases import Place, find_cases
-    from ddmkit.run.evaluation import Meanings, match, score_pair
-    from ddmkit.scoring import DEFINITION, summarise
 
     registry, options = Registry(), option or []
-    refuse_fixed(options, ("dataset", "task"), "is no setting of the layout or the task")
+    refuse_fixed(options, _FREE, "is no setting of the layout, the task or the scores")
+    _refuse_unused(against, against_labels)
+    scoring = section(Scoring, "scoring", of_kind(options, "scoring"))
     layout = layout_of(registry, reference, dataset, options)
-    cases, wrong = find_cases(layout, reference)
-    named = {case.name: case for case in cases}
-    pairs, unlabelled = match(predictions, named, wrong, Place(layout, reference), skip_bad=skip_bad)
-    given = None if labels is None else _meaning(registry, labels)
-    record = _record(predictions, needed=given is None)
-    meanings = Meanings.of(registry, predictions, given, record.cases)
-    compared = [(classes_of(meanings.labels(case)), case.classes) for _, case in pairs]
-    asked = scored_task(registry, task, of_kind(options, "task"), record.task, compared)
-    _note_missing(cases, pairs, unlabelled)
-    _note_ignored(asked, [meanings.labels(pair.case) for pair in pairs] + [pair.case.labels for pair in pairs])
-    _note_trained(meanings.answered, pairs)
-    scores: list[Score] = []
-    with bars() as progress:
-        for number, pair in enumerate(pairs, start=1):
-            try:
-                scores += score_pair(pair, meanings.labels(pair.case), asked)
-            except DataError as error:
-                if not skip_bad:
-                    raise
-                say(f"warning: left out {pair.case.name}: {error}")
-            progress("cases scored", number, len(pairs))
-    if not scores:
-        msg = f"No prediction under {predictions} could be scored; the warnings above say why."
-        raise DataError(msg)
-    _note_untold(asked, scores)
-    summary = summarise(scores)
-    out.print(score_table(f"{predictions} against {reference}", scores, summary))
-    out.print("; ".join(f"{name}: {meaning}" for name, meaning in DEFINITION.items()), style="dim")
+    references = References(Place(layout, reference), *find_cases(layout, reference))
+    sides = [open_predictions(registry, predictions, references, labels, skip_bad=skip_bad)]
+    if against is not None:
+        sides.append(open_predictions(registry, against, references, against_labels, skip_bad=skip_bad))
+        sides = keep_shared(sides[0], sides[1], skip_bad=skip_bad)
+    asked = _task(registry, task, options, sides)
+    for side in sides:
+        note(side, asked)
+    scores, left_out = score_all(sides, asked, scoring, skip_bad=skip_bad)
+    for side, of_side in zip(sides, scores, strict=True):
+        note_untold(asked, of_side)
+        print_scores(f"{side.path} against {reference}", of_side, scoring)
+    comparison = _compared(sides, scores, scoring) if against is not None else None
+    print_definition(_definition(scoring, comparison))
     if json_file is not None:
-        written = {
-            "task": asked.tree(),
-            "definition": DEFINITION,
-            "cases": [score._asdict() for score in scores],
-            "summary": summary,
-        }
-        write_text(json_file, json.dumps(written, indent=2, allow_nan=False) + "\n")
+        facts = [facts_of(side, of_side, left_out) for side, of_side in zip(sides, scores, strict=True)]
+        _write(json_file, asked, scoring, facts, comparison)
+    if picture is not None:
+        _draw(picture, sides, scores, scoring)
 
 
-def _record(predictions: Path, *, needed: bool) -> Record:
-    """Return what a sampling wrote down, if it did and, where it is not needed, if it can be read."""
-    from ddmkit import DataError
-    from ddmkit.run.answers import NO_RECORD, read_record
+def _refuse_unused(against: Path | None, against_labels: str | None) -> None:
+    from ddmkit import ConfigurationError
 
-    try:
-        return read_record(predictions)
-    except DataError:
-        if needed:
-            raise
-        return NO_RECORD
-
-
-def _meaning(registry: Registry, labels: str) -> Mapping[int, str]:
-    """Read what --labels says: the name of a layout whose numbers always mean the same, or the numbers themselves."""
-    from ddmkit import ConfigurationError, Dataset
-    from ddmkit_plugins.datasets.vocabulary import tissue
-
-    if "=" in labels:
-        pairs = [pair.partition("=") for pair in labels.split(",")]
-        if all(number.strip().isdecimal() and name.strip() for number, _, name in pairs):
-            numbers = {int(number): tissue(name) for number, _, name in pairs}
-            if len(numbers) == len(pairs):
-                return {number: name for number, name in numbers.items() if number}
-    elif (known := registry.get(Dataset, labels).labels) is not None:
-        return known
-    fixed = ", ".join(name for name in registry.names(Dataset) if registry.get(Dataset, name).labels)
-    msg = (
-        f"--labels {labels} says no meanings: give one of {fixed}, or numbers, each once, such as "
-        "1=necrotic,2=edema,4=enhancing."
-    )
-    raise ConfigurationError(msg)
-
-
-def _note_missing(cases: Sequence[Case], pairs: Sequence[Pair], unlabelled: Sequence[str]) -> None:
-    from ddmkit.run.cases import few
-
-    scored = {pair.case.name for pair in pairs}
-    labelled = [case.name for case in cases if case.reference is not None]
-    missing = [name for name in labelled if name not in scored]
-    if missing:
-        say(f"{len(missing)} of {len(labelled)} references have no prediction: {few(missing)}.")
-    if unlabelled:
-        say(f"{len(unlabelled)} predictions have no reference and are not scored: {few(unlabelled)}.")
-
-
-def _note_ignored(task: Task, meanings: Sequence[Mapping[int, str]]) -> None:
-    from ddmkit.run.evaluation import unscored_classes
-
-    ignored = sorted({name for labels in meanings for name in unscored_classes(labels, task)})
-    if ignored:
-        say(f"Counted as background, since the task {task.name!r} scores no region of it: {', '.join(ignored)}.")
-
-
-def _note_trained(answered: Mapping[str, Answered], pairs: Sequence[Pair]) -> None:
-    """Warn of scores that say nothing about new cases."""
-    from ddmkit.run.cases import few
-
-    names = [pair.case.name for pair in pairs]
-    trained = [name for name in names if name in answered and answered[name].split == "train"]
-    if trained:
-        say(
-            f"warning: {len(trained)} of the {len(pairs)} scored cases were training cases of the run: "
-            f"{few(trained)}. Sample with --split test to score new ones only."
+    if against is None and against_labels is not None:
+        msg = (
+            f"--against-labels {against_labels} says what numbers in the folder of --against mean: add --against PATH."
         )
+        raise ConfigurationError(msg)
 
 
-def _note_untold(task: Task, scores: Sequence[Score]) -> None:
-    scored = {score.region for score in scores}
-    untold = [region for region in task.regions if region not in scored]
-    if untold:
-        say(f"Not scored, since predictions or references do not tell them: {', '.join(untold)}.")
+def _task(registry: Registry, name: str | None, options: Sequence[str], sides: Sequence[Predictions]) -> Task:
+    """Return the task of all folders: what is not named is what the first that was sampled was sampled for."""
+    sampled = next((side.record.task for side in sides if side.record.task is not None), None)
+    compared = [pair for side in sides for pair in side.compared]
+    return scored_task(registry, name, of_kind(options, "task"), sampled, compared)
+
+
+def _compared(
+    sides: Sequence[Predictions], scores: Sequence[Sequence[Score]], scoring: Scoring
+) -> dict[str, Comparison]:
+    """Compare two folders, print it, and say what only one of them tells."""
+    from ddmkit.comparison import compare, unpaired
+    from ddmkit.run.cases import few
+
+    comparison, alone = compare(*scores), unpaired(*scores)
+    if alone:
+        named = few([f"{region} of {case}" for case, region in alone])
+        say(f"{len(alone)} scores are not compared, since only one of the folders tells the region: {named}.")
+    one, other = (side.path for side in sides)
+    out.print(comparison_table(f"A - B, case by case; A: {one}, B: {other}", comparison, scoring))
+    return comparison
+
+
+def _definition(scoring: Scoring, comparison: dict[str, Comparison] | None) -> dict[str, str]:
+    from ddmkit.comparison import COMPARISON_DEFINITION
+
+    return scoring.definition() | ({} if comparison is None else COMPARISON_DEFINITION)
+
+
+def _write(
+    path: Path,
+    task: Task,
+    scoring: Scoring,
+    facts: Sequence[dict[str, Any]],
+    comparison: dict[str, Comparison] | None,
+) -> None:
+    from ddmkit.files import write_text
+
+    written = {
+        "task": task.tree(),
+        "scoring": scoring.model_dump(mode="json"),
+        "definition": _definition(scoring, comparison),
+        **facts[0],
+    }
+    if comparison is not None:
+        written["against"] = {**facts[1], "differences": comparison}
+    write_text(path, json.dumps(written, indent=2, allow_nan=False) + "\n")
+
+
+def _draw(path: Path, sides: Sequence[Predictions], scores: Sequence[Sequence[Score]], scoring: Scoring) -> None:
+    from ddmkit_cli.score_picture import draw_scores
+
+    draw_scores(path, {str(side.path): of_side for side, of_side in zip(sides, scores, strict=True)}, scoring)

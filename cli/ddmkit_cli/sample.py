@@ -104,6 +104,7 @@ def sample(
     asked = _asked(folder, splits, cases, split)
     weights = _weights(folder, checkpoint)
     model = Model(configuration, open_session(configuration, weights))
+    say(f"Working on {model.session.where}.")
     made_by = _made_by(configuration, run, weights, seed, seconds)
     answered = go_on_with(out_folder, made_by)
     with bars() as progress, naming_the_planner(folder, options):

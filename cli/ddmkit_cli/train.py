@@ -27,12 +27,11 @@ from ddmkit_cli.assembling import (
     Typed,
 )
 from ddmkit_cli.console import Bars, command, out, propose, result, say, size
-from ddmkit_cli.options import naming_the_planner, refuse_fixed
-from ddmkit_cli.tables import fact_table, score_table
+from ddmkit_cli.options import naming_the_planner
+from ddmkit_cli.resuming import refuse_on_resume, resumed
+from ddmkit_cli.tables import fact_table, print_definition, print_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ddmkit import Registry
     from ddmkit.configuration import Configuration
     from ddmkit.events import Report
@@ -49,8 +48,6 @@ _SCORED = {
     "test": "Test cases, never seen in training",
     "validation": "Validation cases, which chose the checkpoint",
 }
-_NAMED_ON_RESUME = ("engine",)
-_FREE_ON_RESUME = ("training", "loading", "validation", "sampling", "sampler", "engine")
 
 
 def train(
@@ -101,9 +98,9 @@ def train(
     registry = Registry()
     if resume is not None:
         flags = {"--preset": preset, "--config": config, "--run": run, "--seed": seed, "--skip-bad": skip_bad or None}
-        _refuse_on_resume(flags, typed.names)
+        refuse_on_resume(flags, typed.names)
         folder = RunFolder(resume)
-        configuration = _resumed(registry, folder, data, typed)
+        configuration = resumed(registry, folder, data, typed)
     else:
         configuration = typed.or_default().assembled(registry)
         name = typed.or_default().preset or "run"
@@ -118,31 +115,13 @@ def train(
         _run(registry, configuration, folder, resume=resume is not None, skip_bad=skip_bad)
 
 
-def _resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typed) -> Configuration:
-    from ddmkit.assembly import assemble
-
-    before = folder.configuration(registry)
-    refuse_fixed(typed.settings, _FREE_ON_RESUME, "would make another run")
-    moved = {} if data is None else {"data": data.absolute()}
-    return assemble(registry, base=[before.tree(), moved], names=typed.names, options=typed.settings)
-
-
-def _refuse_on_resume(flags: Mapping[str, object], names: Mapping[str, str]) -> None:
-    from ddmkit import ConfigurationError
-
-    given = [flag for flag, value in flags.items() if value is not None]
-    given += [f"--{kind}" for kind in names if kind not in _NAMED_ON_RESUME]
-    if given:
-        msg = f"--resume goes on with the run's own configuration: leave out {', '.join(given)}, or start a new run."
-        raise ConfigurationError(msg)
-
-
 def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, skip_bad: bool) -> None:
-    from ddmkit.run.plan import make_plan
+    from ddmkit.run.plan import bare_network, make_plan
 
-    _say_data(configuration)
     if not resume:
         folder.refuse_if_used()
+    configuration.engine.check(bare_network(configuration), configuration.training)
+    _say_data(configuration)
     bars = Bars()
     with bars.live():
         data = configuration.dataset.prepare(configuration.data, bars.show)
@@ -253,7 +232,8 @@ def _left_out(plan: Plan) -> str:
 def _print_report(report: Report, plan: Plan, folder: RunFolder) -> None:
     if report.final is not None:
         title = f"{_SCORED[report.final.split]}; checkpoint of step {report.best_step}"
-        out.print(score_table(title, report.final.scores, report.final.summary))
+        print_scores(title, report.final.scores, report.final.scoring)
+        print_definition(report.final.scoring.definition())
     result(f"Pictures: {folder.pictures}")
     unseen = plan.splits["test"] or plan.splits["validation"]
     cases = ",".join(case.name for case in unseen[:3])

@@ -63,6 +63,7 @@ def build(registry: Registry, tree: Tree) -> Configuration:
         ConfigurationError: something is unknown, missing or out of range.
     """
     values: Tree = {}
+    _refuse_strangers(tree)
     for key, part in tree.items():
         if key in _KINDS:
             values[key] = component(registry, _KINDS[key], part)
@@ -95,13 +96,30 @@ def read_tree(path: Path) -> Tree:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-        msg = f"Cannot read the configuration {path}: {reason}."
+        msg = f"Cannot read the configuration {path}: {_reason(error)}."
         raise ConfigurationError(msg) from error
     if not isinstance(tree, dict):
         msg = f"The configuration {path} is not a mapping of sections such as 'training:' to their settings."
         raise ConfigurationError(msg)
+    _refuse_strangers(tree, f"In the configuration {path}, ")
     return tree
+
+
+def _reason(error: OSError | ValueError | yaml.YAMLError) -> str:
+    """Return what is wrong with a file, in a few words."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"it is not YAML from line {mark.line + 1}, column {mark.column + 1} on ({error.problem})"
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+
+
+def _refuse_strangers(tree: Mapping[Any, Any], where: str = "") -> None:
+    """Make sure that a tree has no part that a configuration has not, before what it lacks is asked for."""
+    known = list(Configuration.model_fields)
+    for key in tree:
+        if key not in known:
+            msg = f"{where}{key} is no setting.{_nearest(str(key), known)} Settings: {', '.join(known)}."
+            raise ConfigurationError(msg)
 
 
 def write_tree(tree: Tree) -> str:
@@ -145,7 +163,36 @@ def component(
     for option in options:
         _merge(registry, tree, _parse(option, tree))
     values = {key: value for key, value in tree[kind].items() if key != "name"}
-    return make(registry.get(interface, part["name"]), kind, values)
+    chosen = registry.get(interface, part["name"])
+    for field in values:
+        if field not in chosen.model_fields:
+            raise ConfigurationError(_stranger(chosen, str(field), registry))
+    return make(chosen, kind, values)
+
+
+def _stranger(chosen: type[Component], field: str, registry: Registry) -> str:
+    """Say that a component has no such setting, and which of its kind has."""
+    fields, kind = list(chosen.model_fields), chosen.kind
+    owners = [cls.name for cls in registry.components() if cls.kind == kind and field in cls.model_fields]
+    meant = f" It is one of {', '.join(owners)}: add --{kind} {owners[0]}." if owners else _nearest(field, fields)
+    return f"{kind}.{field} is no setting of {chosen.name}.{meant} Settings: {', '.join(fields) or 'none'}."
+
+
+def section(cls: type[S], name: str, options: Sequence[str]) -> S:
+    """Build one section of a configuration from options alone.
+
+    Args:
+        cls: its settings.
+        name: of the section.
+        options: "section.field=value", all of this section.
+
+    Raises:
+        ConfigurationError: a setting is unknown or its value is not allowed.
+    """
+    values: Tree = {}
+    for option in options:
+        values |= _parse(option, {})[name]
+    return make(cls, name, values)
 
 
 def _merge(registry: Registry, tree: Tree, layer: Tree) -> None:
@@ -202,6 +249,8 @@ def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
     reason = first["msg"].removeprefix("Value error, ")
     if not location:  # a rule over several fields says all there is to say
         return f"{prefix}: {reason}." if prefix else f"{reason}."
+    if first["type"] in {"tuple_type", "list_type"}:
+        reason = "it should be a list, which is typed a,b,c"
     if first["type"] == "missing":
         if len(location) == 1:
             return f"{where} has no default: add -o {where}=VALUE."

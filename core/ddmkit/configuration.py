@@ -14,9 +14,11 @@ from ddmkit.backbone import Backbone
 from ddmkit.combination import Combine
 from ddmkit.component import Component, Settings
 from ddmkit.dataset import Dataset
+from ddmkit.definition import Scoring
 from ddmkit.diffusion import Diffusion
 from ddmkit.encoding import Encoding
 from ddmkit.engine import Engine
+from ddmkit.objective import Objective
 from ddmkit.patch import Patch
 from ddmkit.preprocessing import Preprocessing, centred, grown
 from ddmkit.sampler import Sampler
@@ -133,6 +135,7 @@ class Configuration(Settings):
     loading: Loading = Loading()
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
+    scoring: Scoring = Scoring()
 
     @model_validator(mode="after")
     def _steps_fit_the_schedule(self) -> Self:
@@ -156,6 +159,17 @@ class Configuration(Settings):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _losses_go_together(self) -> Self:
+        if self.task.adds_loss and self.diffusion.prediction != "x0":
+            msg = (
+                f"the task {self.task.name!r} has a loss of its own on estimates of x_0, which does not go with "
+                f"diffusion.prediction={self.diffusion.prediction}: type -o diffusion.prediction=x0, or leave the "
+                "task's loss out"
+            )
+            raise ValueError(msg)
+        return self
+
     SECTIONS: ClassVar[dict[str, type[Settings]]] = {
         "diffusion": Diffusion,
         "preprocessing": Preprocessing,
@@ -164,6 +178,7 @@ class Configuration(Settings):
         "loading": Loading,
         "validation": Validation,
         "sampling": Sampling,
+        "scoring": Scoring,
     }
 
     def tree(self) -> dict[str, Any]:
@@ -186,6 +201,11 @@ class Configuration(Settings):
         frame = self.preprocessing.padded(brain.frame)
         box = centred(brain, frame) if self.preprocessing.frame == "brain" else Window.whole(frame)
         return grown(box, self.patch.size(box.size))
+
+    @property
+    def objective(self) -> Objective:
+        """What a step makes small."""
+        return Objective(self.diffusion, self.task)
 
     @property
     def in_channels(self) -> int:

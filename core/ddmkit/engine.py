@@ -52,7 +52,9 @@ class Engine(Component):
 
     kind: ClassVar[str] = "engine"
     micro_batch: int | None = Field(
-        default=None, ge=1, description="Examples in memory at once; gradients add up to the batch. null: the batch."
+        default=None,
+        ge=1,
+        description="Examples in memory at once, at most; gradients add up to the batch. null: the batch.",
     )
 
     def serve(self) -> None:
@@ -61,6 +63,17 @@ class Engine(Component):
         Whoever starts several processes alike (torchrun, SLURM) has each run the same command, which comes here before
         it does anything. In the one process that is to go on with the command, and where there is only one, this
         returns at once.
+        """
+
+    def check(self, network: nn.Module, training: Training) -> None:
+        """Refuse what cannot be, before anything is read or begun for it; by default nothing is.
+
+        Args:
+            network: that would be trained, its weights shapes alone.
+            training: how it would learn.
+
+        Raises:
+            DeviceError, ConfigurationError: as `open`, as far as can be told by then.
         """
 
     @abstractmethod
@@ -83,6 +96,11 @@ class Session(ABC):
 
     device: torch.device
     """Where `predict` wants its arguments."""
+
+    @property
+    def where(self) -> str:
+        """Where the work runs, in a few words for people."""
+        return str(self.device)
 
     @abstractmethod
     def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:

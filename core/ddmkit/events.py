@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     import pluggy
 
     from ddmkit.configuration import Configuration
+    from ddmkit.definition import Scoring
     from ddmkit.registry import Registry
-    from ddmkit.scoring import Score, Summary
+    from ddmkit.scoring import Score
+    from ddmkit.summary import Summary
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ class Run(NamedTuple):
     configuration: Configuration
     first_step: int
     """The step it starts from: 0, or that of the checkpoint it goes on from."""
+    where: str = ""
+    """Where the work runs, in a few words; empty where nobody says."""
 
 
 class StepDone(NamedTuple):
@@ -51,6 +55,8 @@ class Validation(NamedTuple):
     scores: Sequence[Score]
     summary: Mapping[str, Summary]
     """By region."""
+    scoring: Scoring
+    """The definitions that they follow."""
     seconds: float
     best: bool
     """Whether this is the best so far, by the mean Dice over all regions."""

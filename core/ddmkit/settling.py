@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddmkit.scoring import dice
+from ddmkit.measures import dice
 
 if TYPE_CHECKING:
     from torch import Tensor

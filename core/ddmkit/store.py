@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmkit.building import Recipe, alone, build, key
 from ddmkit.errors import DataError
+from ddmkit.processors import cores
 from ddmkit.stored_case import StoredCase, read_facts
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Store:
         opened: dict[str, tuple[StoredCase, bool]] = {}
         stopped = Event()
         wrong: dict[str, str] = {}
-        with ThreadPoolExecutor(min(_cores(), _MOST_THREADS), thread_name_prefix="ddmkit-store") as pool:
+        with ThreadPoolExecutor(min(cores(), _MOST_THREADS), thread_name_prefix="ddmkit-store") as pool:
             waiting = {pool.submit(self._open, case, stopped): case.name for case in cases}
             try:
                 for done, future in enumerate(as_completed(waiting), start=1):
@@ -137,11 +138,3 @@ class Store:
     def _path(self, case: Case) -> Path:
         beginning = case.name.encode()[:_NAME].decode(errors="ignore")  # for people; the key tells cases apart
         return self._folder / f"{beginning}-{key(case, self._recipe)}.h5"
-
-
-def _cores() -> int:
-    """Return how many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1

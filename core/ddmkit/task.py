@@ -118,6 +118,23 @@ class Task(Component):
     def condition(self, example: Example) -> Tensor:
         """Return what the model is given: shape (condition_channels, *window.shape), float32."""
 
+    @property
+    def adds_loss(self) -> bool:
+        """Whether `loss` asks for anything, which only works where the network predicts x_0."""
+        return False
+
+    def loss(self, estimate: Tensor, x0: Tensor) -> Tensor:
+        """Return what is to be small beside the squared error, where `adds_loss`.
+
+        Args:
+            estimate: the network's, not clipped; shape (N, len(x0_channels), X, Y, Z), float32.
+            x0: what it should be.
+
+        Returns:
+            The mean over the examples, each on its own: a scalar.
+        """
+        raise NotImplementedError
+
     def readout(self, x0: Tensor) -> Tensor:
         """Return a sample in the units that are averaged and written; shape (N, C, X, Y, Z) kept."""
         return x0

@@ -66,6 +66,8 @@ def test_a_run_goes_on_with_another_engine_or_split(folder: Path, more: list[str
     done = call(folder, "train", "--resume", run, "-otraining.steps=6", *more)
     assert done.returncode == 0, done.stderr
     assert "Process" not in done.stderr
+    back = "to go back, type --engine deepspeed -o engine.devices=2 -o engine.stages=2."
+    assert (back in done.stderr) == ("single" in more)
     assert losses(run) == pytest.approx(losses(folder / "single"), rel=1e-5)
     files = [f"checkpoints/step-00000006/{name}.safetensors" for name in ("model", "training")]
     for found, expected in ((load_file(run / file), load_file(folder / "single" / file)) for file in files):
@@ -162,11 +164,26 @@ def test_a_launcher_s_processes_work_on_one_run(folder: Path) -> None:
     assert [path.name for path in (folder / "joined" / "logs").iterdir()] == ["process-1.log"]
 
 
+def test_a_launcher_of_one_process_s_engine_is_answered_with_the_engine_for_several(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(call(folder, *tiny_job("twice")), 2, "add --engine deepspeed")
+    assert not (folder / "twice").exists()
+
+
+def test_a_setting_of_the_other_engine_is_answered_with_its_name(folder: Path) -> None:
+    refused(call(folder, *tiny_job("twice", "-oengine.stages=2")), 2, "is one of deepspeed: add --engine deepspeed")
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         (["-otraining.batch_size=3"], ["training.batch_size=3", "2 rows", "training.batch_size=2 or 4"]),
         (["-oengine.stages=3"], ["devices=2 is no multiple of stages=3"]),
+        (["-oengine.stages=2", "-oengine.cuts=99"], ["too few for engine.cuts=99: name lower ones"]),
+        (["-oengine.stages=2", "-oengine.cuts=foo"], ["engine.cuts='foo': it should be a list, which is typed a,b,c"]),
         (["-oengine.config=ds.json"], ["gradient_clipping=0.5", "training.gradient_clip, which is 1.0"]),
     ],
 )

@@ -71,5 +71,7 @@ def test_what_has_nothing_in_common_is_refused_unless_it_is_said_what_to_score()
 def test_a_task_or_a_setting_that_is_not_there_is_refused() -> None:
     with pytest.raises(UnknownComponentError, match=r"No task is named 'gone'.* install"):
         regions((LIVER, LIVER), sampled={"name": "gone"})
-    with pytest.raises(ConfigurationError, match=r"task\.clases is no setting. Did you mean 'classes'\?"):
+    with pytest.raises(
+        ConfigurationError, match=r"task\.clases is no setting of segmentation. Did you mean 'classes'\?"
+    ):
         regions((LIVER, LIVER), options=("task.clases=liver",))

@@ -69,7 +69,7 @@ def test_the_readmes_segmentation_learns_from_cases_of_different_shapes_and_is_s
     evaluated = ddmkit("evaluate", "answers", "--reference", "references", "--json", "scores.json")
     assert evaluated.returncode == 0, evaluated.stderr
     assert dice(tmp_path / "scores.json").keys() == {"liver", "lesion"}
-    assert f"1 predictions have no reference and are not scored: {NAMES[-1]}" in evaluated.stderr
+    assert f"1 predictions in answers have no reference and are not scored: {NAMES[-1]}" in evaluated.stderr
     chosen = ddmkit("evaluate", "answers", "--reference", "data", "-o", "task.classes=Lesion", "--json", "one.json")
     assert chosen.returncode == 0, chosen.stderr
     assert dice(tmp_path / "one.json").keys() == {"lesion"}
@@ -97,7 +97,7 @@ def test_another_programs_predictions_are_scored_by_what_both_sides_name(ddmkit:
     assert evaluated.returncode == 0, evaluated.stderr
     assert dice(tmp_path / "scores.json") == {"lesion": 1}
     strange = ddmkit("evaluate", "other", "--reference", "data", "-obackbone.width=3")
-    refused(strange, 2, "only the settings of dataset, task may change")
+    refused(strange, 2, "only the settings of dataset, task, scoring may change")
 
 
 def test_what_to_type_next_keeps_what_was_typed_of_the_layout(ddmkit: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -316,3 +317,26 @@ def test_cases_that_came_since_change_nothing_in_a_run_that_goes_on(tmp_path: Pa
     )
     shutil.rmtree(tmp_path / "data/BraTS20_Training_001")
     refused(ddmkit("train", "--resume", "grown", "--steps", "9"), 1, "BraTS20_Training_001", "put it back")
+
+
+def test_a_finished_run_says_so_and_where_more_steps_take_the_learning_rate(ddmkit: Run, tmp_path: Path) -> None:
+    assert ddmkit(*tiny_job("run", "-otraining.warmup=0", "-otraining.steps=4")).returncode == 0
+    again = ddmkit("train", "--resume", "run")
+    assert "All 4 steps were done before" in again.stderr
+    assert "type -o training.steps=8" in again.stderr
+    more = ddmkit("train", "--resume", "run", "--steps", "5")
+    assert more.returncode == 0, more.stderr
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = {record["step"]: record["learning_rate"] for record in records if record["kind"] == "step"}
+    before, then = 2e-3 * (1 + math.cos(math.pi * 3 / 4)) / 2, 2e-3 * (1 + math.cos(math.pi * 3 / 5)) / 2
+    assert rates[4] == pytest.approx(before)
+    assert "training.decay=cosine spreads over 5 steps now, not 4" in more.stderr
+    assert f"goes on from {then:.2g} and was {before:.2g}." in more.stderr
+
+
+def test_what_is_set_by_o_comes_last(tmp_path: Path) -> None:
+    planned = call(tmp_path, *tiny_job("run", "--steps", "7", "-o", "training.steps=5", "--dry-run"))
+    assert (
+        yaml.safe_load(planned.stdout.partition("seed:")[1] + planned.stdout.partition("seed:")[2])["training"]["steps"]
+        == 5
+    )

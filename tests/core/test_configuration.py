@@ -209,15 +209,15 @@ def test_an_option_may_name_a_component(configured: Configured) -> None:
     ("option", "said"),
     [
         ("training.stepz=3", "training.stepz is no setting. Did you mean 'steps'? Settings: steps, batch_size,"),
-        ("backbone.wdith=3", "backbone.wdith is no setting. Did you mean 'width'? Settings: width."),
+        ("backbone.wdith=3", "backbone.wdith is no setting of tiny. Did you mean 'width'? Settings: width."),
         ("trainin.steps=3", "there is no 'trainin' to set. Did you mean 'training'? Known: task, dataset,"),
         ("steps=3", "-o takes KIND.FIELD=VALUE, such as -o training.steps=500; you gave 'steps=3'."),
         ("training.steps", "-o takes KIND.FIELD=VALUE"),
         ("training.=3", "-o takes KIND.FIELD=VALUE"),
         ("training.steps=0", "training.steps=0: Input should be greater than or equal to 1. (Optimizer steps.)"),
         ("training.steps=many", "training.steps='many': Input should be a valid integer"),
-        ("training.betas=0.9", "training.betas=0.9: Input should be a valid tuple"),
         ("training.betas=0.9,1", "training.betas=1: Input should be less than 1"),
+        ("training.betas=0.9", "training.betas=0.9: it should be a list, which is typed a,b,c."),
         ("training.betas=[0.9]", "training.betas=[0.9]: a value is missing."),
         ("training.decay=linear", "training.decay='linear': Input should be 'constant' or 'cosine'."),
         ("training.steps=[1", "the value is not YAML"),
@@ -305,6 +305,27 @@ def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path: Path, content
     with pytest.raises(ConfigurationError) as error:
         read_tree(path)
     assert str(path) in sentence(error)
+
+
+def test_where_a_file_is_no_yaml_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("seed: 3\ntraining: {steps: 1\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"it is not YAML from line 3, column 1 on \(expected ',' or '}'"):
+        read_tree(path)
+
+
+def test_a_file_of_another_program_is_named_with_what_gives_it_away(tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text('{"zero_optimization": {"stage": 2}}', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"In the configuration .*ds\.json, zero_optimization is no setting\."):
+        read_tree(path)
+
+
+def test_a_setting_of_another_component_is_answered_with_its_name(registry: Registry, tree: Tree) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        assemble(registry, base=[tree], options=["backbone.depth=2"])
+    said = "backbone.depth is no setting of tiny. It is one of needy, wide: add --backbone needy. Settings: width."
+    assert sentence(error) == said
 
 
 def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:

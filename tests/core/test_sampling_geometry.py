@@ -12,9 +12,9 @@ from tests.core.heads import HALF_A_LEVEL, by_hand, save_case, small_case, voxel
 from tests.core.knowing import Tasks, copying, knowing
 
 from ddmkit import Registry, Window
+from ddmkit.measures import dice
 from ddmkit.preprocessing import centred
 from ddmkit.sampling import answer_case
-from ddmkit.scoring import dice
 from ddmkit.store import Store
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ddmkit.dataset import Case
+    from ddmkit.definition import Scoring
     from ddmkit.registry import Registry
     from ddmkit.run.answers import Answered
     from ddmkit.run.cases import Place
@@ -85,6 +86,8 @@ class Matched(NamedTuple):
     pairs: list[Pair]
     unlabelled: list[str]
     """What else is predicted: cases that have no reference, or are not there."""
+    left_out: dict[str, str]
+    """Why cases that are predicted cannot be used, by name."""
 
 
 def match(
@@ -118,7 +121,7 @@ def match(
             "folders that belong together."
         )
         raise DataError(msg)
-    return Matched(pairs, [name for name in found if name not in labelled and name not in bad])
+    return Matched(pairs, [name for name in found if name not in labelled and name not in bad], bad)
 
 
 def _predicted(predictions: Path, names: AbstractSet[str]) -> dict[str, Path]:
@@ -153,13 +156,14 @@ def _lies_beside(stem: str, known: AbstractSet[str]) -> bool:
     return any(stem[: ending.start()] in known for ending in re.finditer(r"_(?:mean|var)(?=_|$)", stem))
 
 
-def score_pair(pair: Pair, labels: Mapping[int, str], task: Task) -> list[Score]:
+def score_pair(pair: Pair, labels: Mapping[int, str], task: Task, scoring: Scoring) -> list[Score]:
     """Score a prediction in every region that both sides tell.
 
     Args:
         pair: the prediction and its case, which has a reference.
         labels: what the prediction's numbers mean.
         task: whose regions.
+        scoring: the definitions that the scores follow.
 
     Raises:
         DataError: a file cannot be read, they lie on two grids, or there is nothing to compare.
@@ -179,7 +183,7 @@ def score_pair(pair: Pair, labels: Mapping[int, str], task: Task) -> list[Score]
         raise DataError(msg)
     prediction = Segmentation(read_labels(path, labels, advice=_SAY_LABELS), classes)
     reference = Segmentation(read_labels(case.reference, case.labels), case.classes)
-    return score_case(case.name, prediction, reference, regions, spacing_of(header.affine))
+    return score_case(case.name, prediction, reference, regions, spacing_of(header.affine), scoring)
 
 
 def unscored_classes(labels: Mapping[int, str], task: Task) -> list[str]:

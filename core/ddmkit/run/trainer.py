@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
 
+from ddmkit.definition import Scoring
 from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError, LostProcessError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.randomness import seed_of
@@ -77,7 +78,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     else:
         split = {part: [case.name for case in stored] for part, stored in cases.items()}
         folder.create(configuration, split, left_out)
-    announcer = Announcer(registry, Run(folder.path, configuration, state.step))
+    announcer = Announcer(registry, Run(folder.path, configuration, state.step, session.where))
     trainer = _Trainer(configuration, folder, announcer, cases, session, state, progress)
     announcer.tell("ddmkit_run_started")
     try:
@@ -137,7 +138,7 @@ class _Trainer:
 
     def _learn(self, step: int, micro_batches: list[Batch]) -> StepResult:
         configuration = self._configuration
-        size, loss = configuration.training.batch_size, configuration.diffusion.loss
+        size, loss = configuration.training.batch_size, configuration.objective
         try:
             with torch.random.fork_rng(devices=[]):
                 # A network that draws (dropout) draws the same in this step, whatever was drawn before.
@@ -191,15 +192,21 @@ class _Trainer:
         return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
 
     def _write_down(self, validation: Validation) -> None:
-        cases = [score._asdict() for score in validation.scores]
-        self._folder.append_metrics({**validation._asdict(), "kind": validation.split, "scores": cases})
+        scoring = validation.scoring
+        plain = {
+            "scores": [score._asdict() for score in validation.scores],
+            "scoring": scoring.model_dump(mode="json"),
+            "definition": scoring.definition(),
+        }
+        self._folder.append_metrics({**validation._asdict(), "kind": validation.split, **plain})
 
     def _written_down(self, step: int) -> Validation | None:
         """Return the validation of a step, which may have been done before the run was gone on with."""
         for record in self._folder.records():
             if record["kind"] == "validation" and record["step"] == step:
-                scores = [Score(**score) for score in record["scores"]]
-                return Validation(step, "validation", scores, record["summary"], record["seconds"], record["best"])
+                scores, scoring = [Score(**score) for score in record["scores"]], Scoring(**record["scoring"])
+                seconds, best = record["seconds"], record["best"]
+                return Validation(step, "validation", scores, record["summary"], scoring, seconds, best)
         return None
 
     def _finish(self) -> Report:
@@ -255,7 +262,7 @@ def open_cases(
         DataError: cases cannot be used and may not be skipped, or too few are left.
     """
     cases = [case for part in plan.splits.values() for case in part]
-    opened = Store(configuration).open_all(cases, partial(progress, "cases normalised"))
+    opened = Store(configuration).open_all(cases, partial(progress, "cases ready"))
     if resume:  # of which no case may be left out, whatever is typed
         refuse_changed(opened.wrong)
     refuse_or_skip(opened.wrong, len(cases), Place(configuration.dataset, plan.data), skip_bad=skip_bad)

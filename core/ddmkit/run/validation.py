@@ -10,7 +10,8 @@ import numpy as np
 
 from ddmkit.events import Picture, Validation
 from ddmkit.sampling import answer_case
-from ddmkit.scoring import Segmentation, score_case, summarise, told
+from ddmkit.scoring import Segmentation, score_case, told
+from ddmkit.summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,8 @@ def validate(
         # Told after every call of the network too, so that a run can be stopped within a case.
         scores += _score(model, case, partial(_still, progress, number - 1, len(cases)))
         progress(number, len(cases))
-    return Validation(step, split, scores, summarise(scores), time.perf_counter() - started, best=False)
+    seconds = time.perf_counter() - started
+    return Validation(step, split, scores, summarise(scores), model.configuration.scoring, seconds, best=False)
 
 
 def mean_dice(validation: Validation) -> float:
@@ -83,7 +85,9 @@ def _score(model: Model, case: StoredCase, progress: Callable[[int, int], None])
     task, classes = configuration.task, ("background", *configuration.task.answers)
     regions = told(task.regions, classes, case.case.classes)
     truth = Segmentation(reference, case.case.classes)
-    return score_case(case.name, Segmentation(answer.labels, classes), truth, regions, case.spacing)
+    return score_case(
+        case.name, Segmentation(answer.labels, classes), truth, regions, case.spacing, configuration.scoring
+    )
 
 
 def _first_with_reference(

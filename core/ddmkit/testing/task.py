@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ddmkit.definition import Scoring
 from ddmkit.randomness import generator, normal
 from ddmkit.scoring import Segmentation, blurs, score_case, told
 from ddmkit.task import Example
@@ -150,7 +151,7 @@ def _check_scores(task: Task, example: Example) -> None:
     regions, title = told(task.regions, task.answers, example.classes), type(task).__qualname__
     both = f"its answers ({', '.join(task.answers)}) and the labels ({', '.join(sorted(example.classes))})"
     require(regions, f"{title} has no region that both {both} tell; give the check other classes.")
-    for score in score_case("of the check", prediction, reference, regions, (1.0, 1.0, 1.0)):
+    for score in score_case("of the check", prediction, reference, regions, (1.0, 1.0, 1.0), Scoring()):
         perfect = score.dice == 1 and score.hd95 == 0
         say = f"{title} finds the region {score.region!r} in the reference's own x_0"
         require(perfect, f"{say} with Dice {score.dice:.3g} and HD95 {score.hd95:.3g}, not with 1 and 0.")

@@ -38,7 +38,8 @@ class DeepSpeed(DeviceSettings):
     )
     cuts: tuple[int, ...] | None = Field(
         default=None,
-        description="The layers that the stages but the first begin with. null: where the largest stage takes least.",
+        description="The layers that the stages but the first begin with, such as 9, or 5,9 with three stages. null: "
+        "where the largest stage takes least.",
     )
     zero: Literal[0, 1, 2, 3] = Field(
         default=0,
@@ -61,8 +62,8 @@ class DeepSpeed(DeviceSettings):
     micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="Examples on a device at once; gradients add up to the batch. null: the row's share of the batch, "
-        "or one by one through several stages.",
+        description="Examples on a device at once, at most; gradients add up to the batch. null: the row's share of "
+        "the batch, or one by one through several stages.",
     )
 
     @field_validator("cuts", mode="before")
@@ -85,19 +86,31 @@ class DeepSpeed(DeviceSettings):
             )
             raise ValueError(msg)
         if self.zero > 1 and self.stages > 1:
-            msg = f"zero={self.zero} does not go with stages={self.stages}, with which zero may be 0 or 1"
+            msg = (
+                f"zero={self.zero} does not go with stages={self.stages}; type -o engine.zero=1 or 0, or "
+                "-o engine.stages=1"
+            )
             raise ValueError(msg)
         if self.offload and not self.zero:
-            msg = "offload needs zero=1, 2 or 3, with which DeepSpeed steps by itself"
+            msg = "offload keeps what ZeRO shares out in the host's memory; type -o engine.zero=1, 2 or 3 with it"
             raise ValueError(msg)
         if self.cuts is not None:
             self._check_cuts(self.cuts)
         return self
 
     def _check_cuts(self, cuts: tuple[int, ...]) -> None:
-        if len(cuts) != self.stages - 1 or list(cuts) != sorted(set(cuts)) or min(cuts, default=1) < 1:
-            said = ",".join(map(str, cuts))
-            msg = f"cuts={said} should be {self.stages - 1} rising layers from 1 on, since stages={self.stages}"
+        said, wanted = ",".join(map(str, cuts)), self.stages - 1
+        if len(cuts) != wanted:
+            msg = (
+                f"cuts={said} makes {len(cuts) + 1} stages, and stages={self.stages}; type "
+                f"-o engine.stages={len(cuts) + 1}, or -o engine.cuts=null to have the cuts chosen"
+            )
+            raise ValueError(msg)
+        if list(cuts) != sorted(set(cuts)) or min(cuts, default=1) < 1:
+            msg = (
+                f"cuts={said} should be rising numbers of layers from 1 on, such as "
+                f"{','.join(map(str, range(3, 3 + 3 * wanted, 3)))}; type -o engine.cuts=null to have them chosen"
+            )
             raise ValueError(msg)
 
     @override
@@ -105,6 +118,17 @@ class DeepSpeed(DeviceSettings):
         from ddmkit_plugins.engines.distributed.gathering import serve
 
         serve(self)
+
+    @override
+    def check(self, network: nn.Module, training: Training) -> None:
+        from ddmkit_plugins.engines.distributed.configuring import configuration
+        from ddmkit_plugins.engines.distributed.gathering import size_of
+
+        self.require_deepspeed()
+        rows = size_of(self) // self.stages
+        _refuse_uneven(training, rows)
+        configuration(self, training, rows)
+        self._refuse_indivisible(network)
 
     @override
     def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:
@@ -161,8 +185,8 @@ class DeepSpeed(DeviceSettings):
         """
         if find_spec("deepspeed") is None:
             msg = (
-                "The engine 'deepspeed' needs DeepSpeed, which is not installed: type pip install 'ddmkit[deepspeed]', "
-                "or choose --engine single."
+                "The engine 'deepspeed' needs DeepSpeed, which is not installed: type pip install deepspeed, or choose "
+                "--engine single."
             )
             raise ConfigurationError(msg)
 
@@ -181,18 +205,10 @@ class DeepSpeed(DeviceSettings):
         from ddmkit.stages import Divisible, cut, layers_of
         from ddmkit_plugins.engines.distributed.share import held_by
 
-        if self.stages == 1 and not self.checkpointing:
+        self._refuse_indivisible(network)
+        if not self._divides or not isinstance(network, Divisible):
             return (range(0),)
-        if not isinstance(network, Divisible):
-            raise ConfigurationError(_indivisible("checkpointing" if self.stages == 1 else "stages"))
         depth = network.depth()
-        if max(self.stages, 1 + max(self.cuts or (0,))) > depth:
-            msg = (
-                f"The network has {depth} layers: engine.stages={self.stages}"
-                f"{'' if self.cuts is None else ' and engine.cuts=' + ','.join(map(str, self.cuts))} asks for more. "
-                f"Type -o engine.stages={min(self.stages, depth)}, with cuts below {depth} if any."
-            )
-            raise ConfigurationError(msg)
         precision: torch.dtype = getattr(torch, self.precision)
         on_gpu = torch.cuda.is_available() if self.device == "auto" else self.device != "cpu"
         device = torch.device("cuda" if on_gpu else "cpu")
@@ -200,6 +216,28 @@ class DeepSpeed(DeviceSettings):
             network, self.stages, lambda stage: held_by(stage, self.stages, parts), precision, device
         )
         return tuple(layers_of(cuts, depth))
+
+    @property
+    def _divides(self) -> bool:
+        """Whether the network is taken apart into its layers."""
+        return self.stages > 1 or self.checkpointing
+
+    def _refuse_indivisible(self, network: nn.Module) -> None:
+        """Make sure that the network has layers where they are asked for, and enough of them."""
+        from ddmkit.stages import Divisible
+
+        if not self._divides:
+            return
+        if not isinstance(network, Divisible):
+            raise ConfigurationError(_indivisible("checkpointing" if self.stages == 1 else "stages"))
+        depth = network.depth()
+        if self.stages > depth:
+            msg = f"The network has {depth} layers, too few for engine.stages={self.stages}: type {depth} or fewer."
+            raise ConfigurationError(msg)
+        if self.cuts is not None and max(self.cuts, default=0) >= depth:
+            said = ",".join(map(str, self.cuts))
+            msg = f"The network has {depth} layers, 0 to {depth - 1}, too few for engine.cuts={said}: name lower ones."
+            raise ConfigurationError(msg)
 
 
 def _refuse_uneven(training: Training, rows: int) -> None:

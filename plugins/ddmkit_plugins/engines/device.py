@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def named(device: torch.device) -> str:
+    """Return a device as people know it, such as "cuda:0 (NVIDIA A100)"."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
 class DeviceSettings(Engine):
     """The options that engines on devices share; torch is only imported once one is opened."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
+from ddmkit import ConfigurationError
 from ddmkit_plugins.engines.device import DeviceSettings
 
 if TYPE_CHECKING:
@@ -21,6 +23,17 @@ class Single(DeviceSettings):
     """Everything on one device."""
 
     name: ClassVar[str] = "single"
+
+    @override
+    def serve(self) -> None:
+        # Each of a launcher's processes would train all by itself, in the same folder. SLURM's may well be meant so.
+        size, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+        if rank and size not in {"", "1"}:
+            msg = (
+                f"A launcher began {size} processes (WORLD_SIZE={size}), and the engine 'single' works in one: add "
+                "--engine deepspeed, begin ddmkit without the launcher, or unset WORLD_SIZE if there is none."
+            )
+            raise ConfigurationError(msg)
 
     @override
     def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:

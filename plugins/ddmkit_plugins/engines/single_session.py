@@ -16,6 +16,7 @@ from ddmkit.rate import learning_rate
 from ddmkit.sizes import bytes_of
 from ddmkit.thrift import Lowerable, Thrift
 from ddmkit_plugins.engines import checkpoint, optimizing
+from ddmkit_plugins.engines.device import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,11 @@ class SingleSession(Session):
         if training is not None:
             self._optimizer = torch.optim.AdamW(self._network.parameters(), **optimizing.adamw_settings(training))
             self._averaged = copy.deepcopy(self._network).requires_grad_(requires_grad=False) if training.ema else None
+
+    @property
+    @override
+    def where(self) -> str:
+        return named(self.device)
 
     @override
     def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:

@@ -26,11 +26,11 @@ from tests.core.run.whole_runs import (
 
 from ddmkit import DivergedError, InterruptedRunError, hookimpl
 from ddmkit.assembly import build, read_tree
+from ddmkit.measures import dice
 from ddmkit.run.folder import read_state
 from ddmkit.run.plan import make_plan
 from ddmkit.run.trainer import open_session
 from ddmkit.sampling import Model, answer_case
-from ddmkit.scoring import dice
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
@@ -372,3 +372,13 @@ def test_a_program_that_is_killed_can_be_gone_on_with_as_if_it_had_not(runs: Run
         program.kill()
     assert 2 <= read_state(folder.find_checkpoint("last")).step < 8
     assert_same(whole, runs.resume("killed")[0])
+
+
+def test_scores_keep_the_definition_they_were_made_by(runs: Runs) -> None:
+    folder, report = runs.start("a", "split.test=0", "scoring.hd95=maximum", "scoring.tolerance=2")
+    (line, *_) = [record for record in folder.records() if record["kind"] == "validation"]
+    assert report.final is not None
+    assert line["scoring"] == {"hd95": "maximum", "tolerance": 2}
+    assert line["definition"] == report.final.scoring.definition()
+    _, again = runs.resume("a", "split.test=0", "scoring.hd95=mean")
+    assert again.final == report.final  # scored before it went on

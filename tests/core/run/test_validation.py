@@ -44,7 +44,7 @@ def test_every_region_of_a_perfect_answer_scores_1(configured: Configured, case:
     stored = Store(configuration).open(case)
     found = validate(knowing(configuration, stored), [stored], step=7, split="validation", progress=quiet)
     assert [(score.case, score.region) for score in found.scores] == [("a", "edema"), ("a", "core")]
-    assert {(score.dice, score.hd95, score.note) for score in found.scores} == {(1, 0, None)}
+    assert {(score.dice, score.hd95, score.surface_dice, score.note) for score in found.scores} == {(1, 0, 1, None)}
     assert (found.step, found.split, found.best, mean_dice(found)) == (7, "validation", False, 1)
 
 

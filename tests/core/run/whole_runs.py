@@ -35,7 +35,19 @@ SMALL = (
     "split.validation=0.4",
     "split.test=0.2",
 )
-EXACT = {"kind", "step", "loss", "gradient_norm", "learning_rate", "split", "scores", "summary", "best"}
+EXACT = {
+    "kind",
+    "step",
+    "loss",
+    "gradient_norm",
+    "learning_rate",
+    "split",
+    "scores",
+    "summary",
+    "scoring",
+    "definition",
+    "best",
+}
 """What a line of metrics says that is no time and no memory."""
 
 

@@ -53,11 +53,15 @@ def two(**settings: Any) -> DeepSpeed:  # noqa: ANN401 - whatever a setting may 
     ("settings", "words"),
     [
         ({"devices": 3, "stages": 2}, "devices=3 is no multiple of stages=2"),
-        ({"stages": 2, "zero": 3}, "zero=3 does not go with stages=2"),
-        ({"offload": True}, "offload needs zero=1, 2 or 3"),
-        ({"stages": 2, "cuts": (3, 5)}, "cuts=3,5 should be 1 rising layers"),
-        ({"stages": 3, "cuts": (5, 5)}, "cuts=5,5 should be 2 rising layers"),
-        ({"stages": 2, "cuts": 0}, "cuts=0 should be 1 rising layers from 1 on"),
+        ({"stages": 2, "zero": 3}, "zero=3 does not go with stages=2; type -o engine.zero=1 or 0"),
+        ({"offload": True}, "type -o engine.zero=1, 2 or 3 with it"),
+        (
+            {"stages": 2, "cuts": (3, 5)},
+            "cuts=3,5 makes 3 stages, and stages=2; type -o engine.stages=3, or -o ",
+        ),
+        ({"cuts": 5}, "cuts=5 makes 2 stages, and stages=1; type -o engine.stages=2, or -o engine.cuts=null"),
+        ({"stages": 3, "cuts": (5, 5)}, "cuts=5,5 should be rising numbers of layers from 1 on, such as 3,6; type"),
+        ({"stages": 2, "cuts": 0}, "cuts=0 should be rising numbers of layers from 1 on, such as 3; type"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], words: str) -> None:
@@ -71,14 +75,18 @@ def test_one_cut_may_be_typed_as_a_number() -> None:
 
 def test_deepspeed_that_is_not_installed_is_answered_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepspeed, "find_spec", lambda _: None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'ddmkit\[deepspeed\]'"):
+    with pytest.raises(ConfigurationError, match="type pip install deepspeed"):
         two().open(probe(), TRAINING)
+    with pytest.raises(ConfigurationError, match="type pip install deepspeed"):
+        two().check(probe(), TRAINING)
 
 
 @pytest.mark.parametrize(("size", "fitting"), [(3, "2 or 4"), (1, "2"), (5, "4 or 6")])
 def test_a_batch_that_does_not_divide_is_answered_with_those_that_do(size: int, fitting: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"batch_size={size} .* -o training.batch_size={fitting},"):
-        two().open(probe(), TRAINING.model_copy(update={"batch_size": size}))
+    training = TRAINING.model_copy(update={"batch_size": size})
+    for asked in (two().open, two().check):
+        with pytest.raises(ConfigurationError, match=rf"batch_size={size} .* -o training.batch_size={fitting},"):
+            asked(probe(), training)
 
 
 def test_more_gpus_than_there_are_is_answered_with_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,10 +102,18 @@ def test_a_network_that_cannot_be_cut_is_answered_with_those_that_can(settings: 
         two(**settings).open(Uncut(), TRAINING)
 
 
-@pytest.mark.parametrize("settings", [{"devices": 4, "stages": 4}, {"devices": 2, "stages": 2, "cuts": (2,)}])
-def test_more_stages_than_layers_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="The network has 2 layers"):
-        DeepSpeed(device="cpu", **settings).open(probe(), TRAINING)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"devices": 4, "stages": 4}, "The network has 2 layers, too few for engine.stages=4: type 2 or fewer"),
+        ({"devices": 2, "stages": 2, "cuts": (2,)}, "The network has 2 layers, 0 to 1, too few for engine.cuts=2"),
+    ],
+)
+def test_more_stages_than_layers_are_refused(settings: dict[str, Any], words: str) -> None:
+    engine = DeepSpeed(device="cpu", **settings)
+    for asked in (engine.open, engine.check):
+        with pytest.raises(ConfigurationError, match=words):
+            asked(probe(), TRAINING)
 
 
 def test_a_port_in_use_is_said() -> None:
@@ -261,7 +277,7 @@ def test_what_is_deepspeed_s_own_is_passed_on(tmp_path: Path) -> None:
         ({"zero_optimization": {"stage": 3}}, r"zero_optimization.stage=3, and the run engine.zero, which is 0"),
         ({"optimizer": {"params": {"lr": 0.1}}}, r"optimizer.params.lr=0.1, .* which is 0.001"),
         ({"optimizer": {"params": {"eps": 1e-6}}}, "has 'optimizer'"),
-        ({"optimizer": {"type": "Lamb"}}, r'optimizer.type="Lamb", .* which is "AdamW"'),
+        ({"optimizer": {"type": "Lamb"}}, r'optimizer.type="Lamb", .* which is "AdamW": take it out of the file\.$'),
         ({"bf16": {"enabled": True}}, r"bf16.enabled=true, and the run engine.precision=bfloat16, which is false"),
     ],
 )
@@ -290,15 +306,53 @@ def test_a_section_that_is_no_mapping_is_refused(tmp_path: Path, section: str, v
         configured(tmp_path, {section: value})
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"zero_optimisation": {}}, "'zero_optimisation', which DeepSpeed does not know: did you mean 'zero_optimizat"),
+        ({"xyzzy": 1}, "'xyzzy', which DeepSpeed does not know: take it out of the file"),
+        ({"zero_optimization": {"bucket": 1}}, "does not take bucket=1 in .*ds.json: it has no such setting"),
+        ({"zero_optimization": {"reduce_bucket_size": "all"}}, 'does not take reduce_bucket_size="all" in'),
+    ],
+)
+def test_what_deepspeed_does_not_know_is_named(tmp_path: Path, file: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        configured(tmp_path, file)
+
+
+@pytest.mark.parametrize("name", ["flops_profiler", "activation_checkpointing", "tensorboard", "comms_logger", "aio"])
+def test_sections_that_deepspeed_knows_are_passed_on(tmp_path: Path, name: str) -> None:
+    assert name in configured(tmp_path, {name: {}})
+
+
 def test_offload_stays_on_where_the_file_says_more_of_it(tmp_path: Path) -> None:
     file = {"zero_optimization": {"offload_optimizer": {"device": "cpu", "pin_memory": True}}}
     made = configured(tmp_path, file, zero=1, offload=True)
     assert made["zero_optimization"]["offload_optimizer"] == {"device": "cpu", "pin_memory": True}
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "\N{LATIN SMALL LETTER U WITH DIAERESIS}"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "is no mapping"),
+        ("{", "it is not JSON at line 1, column 2"),
+        (
+            '{"steps_per_print": 2,}',
+            r"it is not JSON at line 1, column 2\d .*no comma before a closing bracket",
+        ),
+        (" \n", r"it is empty\. Mend it, or type -o engine.config=null"),
+        ('{"zero_optimization": {}, "zero_optimization": {}}', "'zero_optimization' stands there twice"),
+        ("\N{LATIN SMALL LETTER U WITH DIAERESIS}", "can't decode"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "ds.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigurationError, match=r"engine.config=.*ds.json"):
+    with pytest.raises(ConfigurationError, match=rf"engine\.config=.*ds\.json.*{words}"):
         configuration(two(config=path), TRAINING, 2)
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_bytes(b'\xef\xbb\xbf{"wall_clock_breakdown": true}')
+    assert configuration(two(config=path), TRAINING, 2)["wall_clock_breakdown"] is True

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ddmkit import Batch, CheckpointError, DeviceError, DivergedError, arithmetic
+from ddmkit import Batch, CheckpointError, ConfigurationError, DeviceError, DivergedError, arithmetic
 from ddmkit.configuration import Training
 from ddmkit.diffusion import Diffusion
 from ddmkit.memory import used
@@ -113,6 +113,16 @@ def saved(session: Session, folder: Path) -> dict[str, Tensor]:
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_launcher_of_several_processes_is_told_which_engine_works_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    Single().serve()
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    Single().serve()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match=r"began 2 processes .* add --engine deepspeed"):
+        Single().serve()
 
 
 def test_three_steps_are_those_of_a_hand_written_adamw(network: Network) -> None:

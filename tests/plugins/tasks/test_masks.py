@@ -12,6 +12,7 @@ from ddmkit import Component, ConfigurationError, DataError, Example, Task, Wind
 from ddmkit.assembly import make
 from ddmkit.testing import check
 from ddmkit_plugins.tasks.brats import Brats
+from ddmkit_plugins.tasks.masks import soft_dice_loss
 from ddmkit_plugins.tasks.segmentation import SegmentationTask
 
 if TYPE_CHECKING:
@@ -140,3 +141,22 @@ def test_an_image_is_named_in_any_spelling_in_which_data_are_read(task: type[Tas
 @pytest.mark.parametrize("task", TASKS)
 def test_a_single_contrast_needs_no_brackets(task: type[Task]) -> None:
     assert make(task, "task", {"images": "ct"}).modalities == ("ct",)
+
+
+def test_soft_dice_is_worked_out_by_hand_for_each_example_and_channel() -> None:
+    found = torch.tensor([[1.0, 0.5, 0.0, 2.0], [0.0, 0.0, -1.0, 0.0]]).reshape(2, 1, 4, 1, 1)
+    truth = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).reshape(2, 1, 4, 1, 1)
+    first = 1 - (2 * 1.5 + 1) / (2.25 + 2 + 1)  # 2 counts as 1
+    assert float(soft_dice_loss(found, truth)) == pytest.approx((first + 0) / 2)
+    assert float(soft_dice_loss(truth, truth)) == pytest.approx(0)
+
+
+def test_a_masks_loss_is_that_of_its_readout() -> None:
+    task = Brats(background=-1.0, overlap=0.5)
+    estimate, x0 = torch.tensor([1.0, 0.0, -1.0]), torch.tensor([1.0, 1.0, -1.0])
+    found, truth = (1 + estimate) / 2, (1 + x0) / 2
+    shaped = (1, 1, 3, 1, 1)
+    expected = 0.5 * float(soft_dice_loss(found.reshape(shaped), truth.reshape(shaped)))
+    assert task.adds_loss
+    assert float(task.loss(estimate.reshape(shaped), x0.reshape(shaped))) == pytest.approx(expected)
+    assert not Brats().adds_loss

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import ValidationError
+from typing_extensions import override
+
 from ddmkit import ConfigurationError
+from ddmkit_plugins.engines.distributed.engines import import_quietly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +53,7 @@ class Settled(NamedTuple):
     """Where a user sets it."""
     value: Any
     """As DeepSpeed has it."""
+    settable: bool = True
 
 
 def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Any]:
@@ -62,6 +68,9 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
         ConfigurationError: the file cannot be read, or contradicts the run.
     """
     file = {} if settings.config is None else _read(settings.config)
+    if settings.config is not None:
+        import_quietly(settings.chosen())
+        _refuse_unknown(file, settings.config)
     for path, settled in _settled(settings, training, rows).items():
         _compare(file, path, settled, settings.config)
     for name, why in _REFUSED.items():
@@ -92,7 +101,7 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
     if settings.offload:
         zero["offload_optimizer"] = {**theirs.get("offload_optimizer", {}), "device": "cpu"}
     # One example a process, as far as DeepSpeed knows: ddmkit deals out batches, and weighs them, by itself.
-    return {
+    made = {
         **file,
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -102,6 +111,73 @@ def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[st
         "gradient_clipping": (training.gradient_clip or 0.0) if settings.zero else 0.0,
         "zero_optimization": zero,
     }
+    if settings.config is not None:
+        _refuse_wrong(made, settings.config)
+    return made
+
+
+def _refuse_unknown(file: dict[str, Any], where: Path) -> None:
+    """Make sure that DeepSpeed asks for everything in the file, since it passes over the rest in silence."""
+    known = _Asked.of_deepspeed()
+    for name in file:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else "take it out of the file."
+            msg = f"{where} has {name!r}, which DeepSpeed does not know: {advice}"
+            raise ConfigurationError(msg)
+
+
+def _refuse_wrong(made: dict[str, Any], where: Path) -> None:
+    """Make sure that DeepSpeed takes what stands in the file's sections."""
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    try:
+        DeepSpeedConfig(made)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        reason = "it has no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+        msg = f"DeepSpeed does not take {name}={json.dumps(first['input'], default=str)} in {where}: {reason}."
+        raise ConfigurationError(msg) from error
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        msg = f"DeepSpeed does not take what stands in {where}: {error}."
+        raise ConfigurationError(msg) from error
+
+
+class _Asked(dict[str, Any]):
+    """A configuration that takes down what it is asked for; DeepSpeed has no list of what it knows."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.names: set[str] = set()
+
+    @classmethod
+    def of_deepspeed(cls) -> set[str]:
+        """Return what DeepSpeed, in the version that is installed, asks for."""
+        from deepspeed.runtime.config import DeepSpeedConfig
+
+        asked = cls({"train_batch_size": 1})
+        DeepSpeedConfig(asked)
+        return asked.names
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    @override
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    @override
+    def keys(self) -> Any:  # which it asks too
+        return self
 
 
 def _settled(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Settled]:
@@ -114,14 +190,14 @@ def _settled(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Se
             "training.batch_size and engine.micro_batch", -(-training.batch_size // (rows * at_once))
         ),
         "gradient_clipping": Settled("training.gradient_clip", training.gradient_clip or 0.0),
-        "optimizer.type": Settled("ddmkit's optimizer", "AdamW"),
+        "optimizer.type": Settled("has an optimizer", "AdamW", settable=False),
         "optimizer.params.lr": Settled("training.learning_rate", training.learning_rate),
         "optimizer.params.betas": Settled("training.betas", [beta1, beta2]),
         "optimizer.params.weight_decay": Settled("training.weight_decay", training.weight_decay),
         "bf16.enabled": Settled("engine.precision=bfloat16", settings.precision == "bfloat16"),
         "zero_optimization.stage": Settled("engine.zero", settings.zero),
         "zero_optimization.offload_optimizer.device": Settled("engine.offload", "cpu" if settings.offload else "none"),
-        "zero_allow_untested_optimizer": Settled("ddmkit's optimizer", value=True),
+        "zero_allow_untested_optimizer": Settled("has an AdamW of its own", value=True, settable=False),
     }
 
 
@@ -146,7 +222,8 @@ def _compare(file: dict[str, Any], path: str, settled: Settled, where: Path | No
     if value not in ("auto", settled.value):
         msg = (
             f"{where} says {path}={json.dumps(value)}, and the run {settled.setting}, which is "
-            f"{json.dumps(settled.value)}: take it out of the file, or set {settled.setting} alike."
+            f"{json.dumps(settled.value)}: take it out of the file"
+            + (f", or set {settled.setting} alike." if settled.settable else ".")
         )
         raise ConfigurationError(msg)
 
@@ -162,16 +239,37 @@ def _drop(file: dict[str, Any], sections: list[str]) -> None:
         _drop(file, around)
 
 
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a mapping of JSON's, in which nothing may be said twice."""
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{twice!r} stands there twice"
+        raise ValueError(msg)
+    return mapping
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        if not error.doc.strip():
+            return "it is empty"
+        where = f"line {error.lineno}, column {error.colno}"
+        return f"it is not JSON at {where} ({error.msg.lower()}; JSON has no comma before a closing bracket)"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def _is_on(section: Any) -> bool:  # noqa: ANN401 - whatever stood in the user's JSON
     return bool(section.get("enabled", True)) if isinstance(section, dict) else bool(section)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        file = json.loads(path.read_text(encoding="utf-8"))
+        file = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once_each)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"Cannot read engine.config={path}: {reason}."
+        msg = (
+            f"Cannot read engine.config={path}: {_reason(error)}. Mend it, or type -o engine.config=null to go without."
+        )
         raise ConfigurationError(msg) from error
     if not isinstance(file, dict):
         msg = f"engine.config={path} is no mapping of DeepSpeed's settings to values."

@@ -95,17 +95,31 @@ def learning_of(layers: nn.Module, engine: Any, opening: Opening) -> Learning:  
 
 @contextlib.contextmanager
 def ready() -> Generator[ModuleType]:
-    """Import DeepSpeed, keep it quiet and from compiling, and let it know of the processes."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        import deepspeed
-        import deepspeed.ops
-
-        deepspeed.utils.logger.setLevel(logging.ERROR)
-        # Of what it calls in every step, so that these stay.
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-        warnings.filterwarnings("ignore", "Full backward hook is firing", category=UserWarning)
-        # Its collectives for CPUs are compiled on first use, and only serve within a machine: torch's own will do.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    """Import DeepSpeed, keep it quiet, and let it know of the processes."""
+    deepspeed = import_quietly(os.environ["DS_ACCELERATOR"])
+    with _silence():
         if not deepspeed.comm.is_initialized():
             deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         yield deepspeed
+
+
+def import_quietly(device: str) -> ModuleType:
+    """Import DeepSpeed for a kind of device, and keep it from speaking and from compiling."""
+    os.environ["DS_ACCELERATOR"] = device.partition(":")[0]  # or it takes what it finds
+    with _silence():
+        import deepspeed
+        import deepspeed.ops
+    deepspeed.utils.logger.setLevel(logging.ERROR)
+    # Of what it calls in every step, so that these stay.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    warnings.filterwarnings("ignore", "Full backward hook is firing", category=UserWarning)
+    # Its collectives for CPUs are compiled on first use, and only serve within a machine: torch's own will do.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    module: ModuleType = deepspeed
+    return module
+
+
+@contextlib.contextmanager
+def _silence() -> Generator[None]:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -16,12 +17,14 @@ import torch
 from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]  # torch leaves them so
 
 from ddmkit import ConfigurationError, DeviceError
+from ddmkit.processors import cores
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 PATIENCE = timedelta(days=365)
 """Of a process that waits for work: nobody knows how long the first one reads, saves or samples."""
+_log = logging.getLogger(__name__)
 _HERE = "127.0.0.1"
 START = 300.0
 """Seconds in which a process must be there; importing torch from a slow disk can take minutes."""
@@ -170,6 +173,14 @@ def begin(size: int, port: int, device: str, logs: Path | None) -> Begun:
     store = meet(Meeting(_HERE, port, hosted=True), Place(0, size, 0))
     threads = max(1, torch.get_num_threads() // size)
     if device == "cpu":
+        if size > (there := cores()):
+            _log.warning(
+                "%d processes share %d cores and get into each other's way; -o engine.devices=%d is as many as there "
+                "are.",
+                size,
+                there,
+                there,
+            )
         torch.set_num_threads(threads)
     folder = Path(mkdtemp(prefix="ddmkit-logs-")) if logs is None else logs
     folder.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ class DistributedSession(Session):
     def __init__(self, world: World, opening: Opening) -> None:
         self.device = world.device
         self._world, self._training, self._settings = world, opening.training, opening.settings
-        self._rows = world.size // len(opening.layers)
+        self._rows, self._layers = world.size // len(opening.layers), opening.layers
         self._shapes = without_memory(opening.network).state_dict()
         self._learned = [name for name, weight in opening.network.named_parameters() if weight.requires_grad]
         self._id = next(_ids)
@@ -60,6 +60,18 @@ class DistributedSession(Session):
             self._tell("open", opening)
             self._share: Share = opened(world, opening)
         finalize(self, _drop, self._id, self._share).atexit = False
+
+    @property
+    @override
+    def where(self) -> str:
+        """How many processes, on what, and what each has of the network and of a batch."""
+        processes = f"{self._world.size} processes on {self.device.type}"
+        if len(self._layers) == 1:
+            zero = f", ZeRO {self._settings.zero}" if self._settings.zero else ""
+            return f"{processes}, each with the whole network{zero}"
+        rows = f" in each of {self._rows} rows" if self._rows > 1 else ""
+        stages = ", ".join(f"{layers.start}-{layers.stop - 1}" for layers in self._layers)
+        return f"{processes}, {len(self._layers)} stages{rows} with the layers {stages}"
 
     @override
     def step(self, batches: Iterable[Batch], count: int, loss: Loss, number: int) -> StepResult:

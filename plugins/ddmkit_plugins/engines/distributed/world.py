@@ -18,6 +18,7 @@ from torch.distributed import PrefixStore, distributed_c10d  # type: ignore[attr
 
 from ddmkit import DdmkitError, DeviceError
 from ddmkit.errors import LostProcessError
+from ddmkit.processors import cores
 from ddmkit_plugins.engines.distributed.failures import Failures, speaks_of_another
 from ddmkit_plugins.engines.distributed.launch import PATIENCE, START
 
@@ -105,6 +106,7 @@ class World:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         store.set(f"seat/{self.rank}", _seat(self.device))
+        store.set(f"cores/{self.rank}", _cores())
         found: list[BaseException] = []
 
         def connect() -> None:
@@ -139,6 +141,9 @@ class World:
             raise DeviceError(msg)
         self.sharing = seats.count(seats[self.rank])
         """How many processes work on this one's device."""
+        beside = [store.get(f"cores/{rank}").decode() for rank in range(self.size)].count(_cores())
+        if self.joined and self.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, cores() // beside))  # of which each would take all
         self.speaks_nccl = self.device.type == "cuda" and len(set(seats)) == self.size
         """Whether each process has a GPU of its own: NCCL refuses to serve two on one."""
         backend = "nccl" if self.speaks_nccl else "gloo"
@@ -306,6 +311,12 @@ def _seat(device: torch.device) -> str:
     """Return a name of a device that is the same in all processes that work on it, and in no other."""
     name = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
     return f"{device.type} {socket.gethostname()} {name}"
+
+
+def _cores() -> str:
+    """Return a name of the cores that this process may use."""
+    which = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return f"{socket.gethostname()} {sorted(which)}"
 
 
 def _end_at_once(status: int) -> NoReturn:
