@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from ddmkit.sampling import Model
     from ddmkit.stored_case import StoredCase
 
-_PICKED = {"sampler.steps": "--steps", "sampling.ensemble": "--ensemble"}
-"""What a budget picks, and the option that stands for it."""
+_PICKED = {
+    "sampler.steps": "--steps ",
+    "sampling.ensemble": "--ensemble ",
+    "sampling.tolerance": "-o sampling.tolerance=",
+    "sampling.most": "-o sampling.most=",
+}
+"""What a budget picks, or what means nothing to what it picks, and how it is typed."""
 
 
 def seconds_per_case(budget: str | None, options: Sequence[str]) -> float | None:
@@ -36,7 +41,7 @@ def seconds_per_case(budget: str | None, options: Sequence[str]) -> float | None
     for option in options:
         key, _, value = option.partition("=")
         if key.strip() in _PICKED:
-            typed = f"{_PICKED[key.strip()]} {value.strip()}"
+            typed = f"{_PICKED[key.strip()]}{value.strip()}"
             msg = f"--budget {budget} picks steps and members itself: leave out {typed}, or --budget {budget}."
             raise ConfigurationError(msg)
     return seconds_of(budget)

@@ -64,18 +64,16 @@ def resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typ
 
 def _say_what_engine_was(before: Configuration, after: Configuration) -> None:
     """Say which settings an engine leaves behind that the next one has not, so that they can be typed again."""
-    from ddmkit.assembly import typed
+    from ddmkit.assembly import options_of
 
-    chosen, settings = typed(before.engine)[:2], typed(before.engine)[3::2]
-    lost = [option for option in settings if _field(option) not in type(after.engine).model_fields]
+    lost = {
+        field: option
+        for field, option in options_of(before.engine).items()
+        if field not in type(after.engine).model_fields
+    }
     if lost:
-        back = " ".join([*chosen, *(f"-o {option}" for option in lost)])
-        unknown = " and ".join(map(_field, lost))
-        say(f"The engine {after.engine.name!r} knows nothing of {unknown}: to go back, type {back}.")
-
-
-def _field(option: str) -> str:
-    return option.partition("=")[0].partition(".")[2]
+        back = " ".join(["--engine", before.engine.name, *(f"-o {option}" for option in lost.values())])
+        say(f"The engine {after.engine.name!r} knows nothing of {' and '.join(lost)}: to go back, type {back}.")
 
 
 def _say_where_rate_goes(before: Configuration, after: Configuration, folder: RunFolder) -> None:
@@ -86,10 +84,13 @@ def _say_where_rate_goes(before: Configuration, after: Configuration, folder: Ru
     if before.training == after.training or not folder.has_checkpoint("last"):
         return
     step = read_state(folder.find_checkpoint("last")).step
-    was, will_be = (learning_rate(configuration.training, max(step, 1)) for configuration in (before, after))
-    if step < after.training.steps != before.training.steps and abs(was - will_be) > 0.01 * will_be:
-        say(
-            f"training.decay={after.training.decay} spreads over {after.training.steps} steps now, not "
-            f"{before.training.steps}: the learning rate goes on from {will_be:.2g} and was {was:.2g}. To keep it, "
-            f"type -o training.decay=constant -o training.learning_rate={was:.2g} -o training.warmup=0."
-        )
+    was, will_be = (learning_rate(one.training, max(step, 1)) for one in (before, after))
+    if step >= after.training.steps or abs(was - will_be) <= 0.01 * will_be:
+        return
+    keep = ""
+    if was > 0.01 * before.training.learning_rate:  # and not what is left at the end of a cosine
+        keep = f" To keep it, type -o training.decay=constant -o training.learning_rate={was:.2g} -o training.warmup=0."
+    say(
+        f"training.decay={after.training.decay} spreads over {after.training.steps} steps now, not "
+        f"{before.training.steps}: the learning rate goes on from {will_be:.2g} and was {was:.2g}.{keep}"
+    )

@@ -90,8 +90,9 @@ def sample(
 
     registry = Registry()
     folder = RunFolder(run)
-    options = [*(option or []), *([] if steps is None else [f"sampler.steps={steps}"])]
+    options = [] if steps is None else [f"sampler.steps={steps}"]
     options += [] if ensemble is None else [f"sampling.ensemble={ensemble}"]
+    options += option or []
     seconds = seconds_per_case(budget, options)
     known = None if seconds is None else known_pick(out_folder, seconds)
     options += [] if known is None else options_of(known)
@@ -164,10 +165,12 @@ def _answer(
 
 
 def _say_unsettled(case: str, configuration: Configuration) -> None:
+    from ddmkit.settling import STEADY
+
     sampling = configuration.sampling
     say(
-        f"{case} still changes by more than sampling.tolerance={sampling.tolerance:g} after {_members(sampling.most)}: "
-        f"-o sampling.most={2 * sampling.most} lets it have more."
+        f"{case} did not keep within sampling.tolerance={sampling.tolerance:g} for {STEADY} members in a row, of "
+        f"{_members(sampling.most)}: -o sampling.most={2 * sampling.most}, with another --out, lets it have more."
     )
 
 

@@ -80,9 +80,14 @@ def build(registry: Registry, tree: Tree) -> Configuration:
 
 def typed(component: Component) -> list[str]:
     """Return what chooses a component and its settings on a command line: ["--dataset", "folders", "-o", …]."""
-    changed = component.model_dump(mode="json", exclude_defaults=True)
-    options = [word for field, value in changed.items() for word in ("-o", f"{component.kind}.{field}={_text(value)}")]
+    options = [word for option in options_of(component).values() for word in ("-o", option)]
     return [f"--{component.kind}", component.name, *options]
+
+
+def options_of(component: Component) -> dict[str, str]:
+    """Return what gives a component those of its settings that are no defaults, as given to -o, by their names."""
+    changed = component.model_dump(mode="json", exclude_defaults=True)
+    return {field: f"{component.kind}.{field}={_text(value)}" for field, value in changed.items()}
 
 
 def read_tree(path: Path) -> Tree:

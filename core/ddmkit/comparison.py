@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, TypedDict
 
-from ddmkit.summary import CONFIDENCE, by_region, interval_of_mean
+from ddmkit.summary import CONFIDENCE, DECIMALS, by_region, interval_of_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 _FEWEST = 6
 """Differences with which a two-sided signed-rank test can fall below 0.05: 2 / 2^6 = 0.03."""
-_DECIMALS = 9
-"""Beyond which differences are rounding, which would break ties."""
 COMPARISON_DEFINITION: dict[str, str] = {
     "difference": "A - B of the same case and region, A the predictions, B those that they are compared against; for "
     f"dice and surface_dice more is better, for hd95 less; mean over cases and its {CONFIDENCE:.0%} bootstrap interval",
     "p": "Wilcoxon signed-rank test, two-sided, of the differences that are not 0 (Wilcoxon's own treatment of zeros): "
     "exact for up to 50 without ties and up to 13 with, else by the normal approximation; null for fewer than "
     f"{_FEWEST}, which cannot fall below 0.05; not corrected for testing several regions and scores",
-    "better": f"number of cases where A is better, equal (to {_DECIMALS} decimals) or worse",
+    "better": f"number of cases where A is better, equal (to {DECIMALS} decimals) or worse",
 }
 """What a comparison's numbers mean, in words."""
 
@@ -82,7 +80,7 @@ def _comparison(scores: Sequence[Score], others: Sequence[Score]) -> Comparison:
 
 def _difference(values: Sequence[float], *, sign: int) -> Difference:
     """Summarise differences; `sign` is -1 where less is better."""
-    rounded = [round(value, _DECIMALS) for value in values]
+    rounded = [round(value, DECIMALS) for value in values]
     return Difference(
         mean=fmean(values),
         interval=interval_of_mean(values),

@@ -23,6 +23,7 @@ from ddmkit.patch import Patch
 from ddmkit.preprocessing import Preprocessing, centred, grown
 from ddmkit.sampler import Sampler
 from ddmkit.schedule import Schedule
+from ddmkit.settling import STEADY
 from ddmkit.task import Task
 from ddmkit.window import Window
 
@@ -103,7 +104,9 @@ class Sampling(Settings):
         description="Where ensemble is auto: the change of the labels, 1 - Dice of the class that changes most, that "
         "counts as none.",
     )
-    most: int = Field(default=15, ge=1, description="Where ensemble is auto: members at most.")
+    most: int = Field(
+        default=15, ge=STEADY + 1, description="Where ensemble is auto: members at most; fewer cannot tell."
+    )
     members_at_once: Number | Literal["auto"] = Field(
         default=1,
         description="Members per call of the network; memory grows with it. auto: as many as fit.",

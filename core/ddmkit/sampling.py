@@ -80,15 +80,18 @@ def answer_case(  # noqa: PLR0913 - each argument is part of the key or of the w
     combination, settling = Combination(task, sampling.combine), Settling(sampling.tolerance)
     most = sampling.most if ensemble == "auto" else ensemble
     counted, settled = _Counted(progress), ensemble != "auto"
+    labels: Tensor | None = None
     for number, member in enumerate(_members(model, case, most, seed, counted)):
         combination.add(member)
         keep(number, member.numpy())
-        if ensemble == "auto" and settling.settled(combination.labels()):
-            settled = True
-            break
+        if ensemble == "auto":
+            labels = combination.labels()
+            if settled := settling.settled(labels):
+                break
     counted.end()
     mean, variance = combination.mean().numpy(), combination.variance().numpy()
-    return Answer(combination.labels().numpy(), mean, variance, combination.members, settled)
+    labels = combination.labels() if labels is None else labels
+    return Answer(labels.numpy(), mean, variance, combination.members, settled)
 
 
 def _members(model: Model, case: StoredCase, most: int, seed: int, counted: _Counted) -> Iterator[Tensor]:

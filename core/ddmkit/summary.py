@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
+DECIMALS = 9
+"""Beyond which differences between values are rounding."""
 SUMMARY_DEFINITION: dict[str, str] = {
     "std": "sample standard deviation over cases (divided by n - 1), 0 for one case",
     "interval": f"{CONFIDENCE:.0%} bootstrap interval of the mean (Efron's BCa, {RESAMPLES} resamples of the cases, "
@@ -64,6 +66,7 @@ def interval_of_mean(values: Sequence[float]) -> list[float] | None:
     """
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
         return None
+    values = [round(value, DECIMALS) for value in values]
     if min(values) == max(values):
         return [values[0], values[0]]
     import numpy as np

@@ -77,7 +77,7 @@ class Thrift:
         self._network, self._device, self._precision, self._limit = network, device, precision, limit
         self._sharing = sharing
         self._chosen: dict[tuple[tuple[int, ...], bool], str | None] = {}
-        self._examples: dict[tuple[tuple[int, ...], int], int] = {}
+        self._examples: dict[tuple[tuple[int, ...], int, int], int] = {}
 
     def way(self, shape: tuple[int, ...], *, training: bool, more: int = 0) -> str | None:
         """Return the way for inputs of a shape, the same for the same shape.
@@ -108,7 +108,7 @@ class Thrift:
         Raises:
             OutOfMemoryError: a limit was given, and no way keeps to it with one.
         """
-        key = shape, most
+        key = shape, most, beside
         if key not in self._examples:
             self._examples[key] = self._most(shape, most, beside)
         return self._examples[key]

@@ -35,8 +35,6 @@ class Votes:
 
     def labels(self) -> Tensor:
         """Return what most members say: shape (X, Y, Z), uint8."""
-        if self._classes == 0:
-            return torch.zeros(self._votes.shape[1:], dtype=torch.uint8)
         background = self._members - self._votes.sum(0, dtype=torch.int32)
         most, which = self._votes.max(0)  # of equals the first
         return torch.where(most > background, which + 1, 0).to(torch.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,22 @@ def test_auto_answers_as_an_ensemble_of_the_number_that_it_says_it_took(
 
 def test_auto_that_is_not_settled_says_what_to_type(trained: Trained, tmp_path: Path) -> None:
     folder, _ = trained
-    result = sampled(folder, tmp_path / "out", "--ensemble", "auto", "-o", "sampling.most=2")
+    shutil.copytree(folder / "run", tmp_path / "run")
+    configuration = tmp_path / "run" / "config.yaml"
+    data, case = first_case(folder)
+    assert sampled(folder, tmp_path / "one").returncode == 0
+    middle = np.median(volumes(tmp_path / "one")[f"{case}_mean.nii.gz"])  # of which every member has another half above
+    doubtful = configuration.read_text("utf-8").replace("threshold: 0.5", f"threshold: {middle:.6f}")
+    configuration.write_text(doubtful, "utf-8")
+    options = ["--cases", case, "--ensemble", "auto", "-o", "sampling.most=4", "-o", "sampling.tolerance=0"]
+    result = call(tmp_path, "sample", "run", "--input", data, "--out", "out", *options)
     assert result.returncode == 0, result.stderr
-    assert "still changes by more than sampling.tolerance=0.01 after 2 members: -o sampling.most=4" in result.stderr
+    assert (
+        "sampling.tolerance=0 for 3 members in a row, of 4 members: -o sampling.most=8, with another --out"
+        in result.stderr
+    )
     (facts,) = record(tmp_path / "out")["cases"].values()
-    assert (facts["members"], facts["settled"]) == (2, False)
+    assert (facts["members"], facts["settled"]) == (4, False)
 
 
 def test_another_combination_is_not_added_to_a_folder(trained: Trained, tmp_path: Path) -> None:
@@ -85,12 +97,14 @@ def test_members_are_kept_where_that_is_asked_for_and_evaluate_passes_over_them(
     np.testing.assert_allclose(found.pop(f"{case}_mean.nii.gz"), members.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(found.pop(f"{case}_var.nii.gz"), members.var(axis=0), atol=1e-6)
     assert list(found) == [f"{case}_seg.nii.gz"]
-    scored = call(folder, "evaluate", tmp_path / "out", "--reference", data)
+    scored = call(folder, "evaluate", tmp_path / "out", "--reference", data, "--json", tmp_path / "scores.json")
     assert scored.returncode == 0, scored.stderr
+    assert "not scored" not in scored.stderr
+    assert json.loads((tmp_path / "scores.json").read_text("utf-8"))["without_reference"] == []
 
 
 def test_training_validates_with_an_ensemble_that_decides_its_own_size(tmp_path: Path) -> None:
-    options = ["-osampling.ensemble=auto", "-osampling.most=2", "-osampling.combine=vote", "-otraining.steps=1"]
+    options = ["-osampling.ensemble=auto", "-osampling.most=4", "-osampling.combine=vote", "-otraining.steps=1"]
     result = call(tmp_path, "train", "--run", "run", *TINY, *options)
     assert result.returncode == 0, result.stderr
     assert "step 1: test: whole Dice" in result.stderr

@@ -150,9 +150,9 @@ def test_auto_takes_as_many_members_however_many_are_sampled_at_once(
 
 
 def test_auto_that_does_not_settle_says_so_and_ends_with_the_most_members(setting: Callable[..., Setting]) -> None:
-    configuration, (case, _) = setting("sampling.most=3", "sampling.members_at_once=2")
+    configuration, (case, _) = setting("sampling.most=5", "sampling.members_at_once=2", "sampling.tolerance=0")
     found = answer_case(tiny_model(configuration), case, ensemble="auto", seed=0)
-    assert (found.members, found.settled) == (3, False)
+    assert (found.members, found.settled) == (5, False)
 
 
 def test_progress_ends_where_no_more_members_are_needed(setting: Callable[..., Setting]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -56,6 +57,12 @@ def test_one_case_has_no_interval() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [0.8, 1.1, 373.128664, 1e-3])
+def test_values_that_differ_by_rounding_alone_are_alike(value: float) -> None:
+    others = [math.nextafter(value, 0), value, math.nextafter(value, 1e9), value]
+    assert interval_of_mean(others) == pytest.approx([value, value])
+
+
 def test_missed_cases_count_in_the_mean_and_are_told() -> None:
     scores = [s for sides in itertools.product([1, 0], repeat=2) for s in masks(*sides)]
     apart = score("4", 0.0, 9.0, 0.0)  # both found something, but nowhere the same
@@ -105,4 +112,4 @@ def test_an_interval_of_any_scores_is_finite_and_among_them(values: list[float])
     found = interval_of_mean(values)
     assert found is not None
     low, high = found
-    assert min(values) * (1 - 1e-12) <= low <= high <= max(values) * (1 + 1e-12)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9

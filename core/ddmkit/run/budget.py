@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ddmkit.errors import ConfigurationError
-from ddmkit.sampling import given_inputs, members_at_once
+from ddmkit.sampling import given_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,17 +91,17 @@ def pick(seconds: float, evaluation: float, sampler: Sampler, timesteps: int) ->
 def evaluation_seconds(model: Model, case: StoredCase) -> float:
     """Return what one evaluation of the network takes for one member of a case: the second, since the first prepares.
 
-    As many members as will be are evaluated at once.
+    The member is alone: several at once take no longer each, so that a budget holds however many they will be.
     """
     configuration, session = model
     window = case.whole(configuration.patch.factor)
-    inputs = given_inputs(model, case.read(window), members_at_once(model, window.shape, ENOUGH))
+    inputs = given_inputs(model, case.read(window), 1)
     inputs[:, -configuration.out_channels :] = 0
-    times = torch.full((len(inputs),), float(configuration.schedule.timesteps), device=session.device)
+    times = torch.full((1,), float(configuration.schedule.timesteps), device=session.device)
     float(session.predict(inputs, times).sum())
     began = time.perf_counter()
     float(session.predict(inputs, times).sum())  # a number on the host: whatever was only asked for is done
-    return (time.perf_counter() - began) / len(inputs)
+    return time.perf_counter() - began
 
 
 def largest(cases: Iterable[StoredCase], factor: int) -> StoredCase:

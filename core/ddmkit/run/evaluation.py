@@ -152,8 +152,8 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _lies_beside(stem: str, known: AbstractSet[str]) -> bool:
-    """Tell whether a file is the mean or the variance, of one channel or the only one, beside a prediction."""
-    return any(stem[: ending.start()] in known for ending in re.finditer(r"_(?:mean|var)(?=_|$)", stem))
+    """Tell whether a file is mean, variance or member, of one channel or the only one, beside a prediction."""
+    return any(stem[: ending.start()] in known for ending in re.finditer(r"_(?:mean|var|member-\d+)(?=_|$)", stem))
 
 
 def score_pair(pair: Pair, labels: Mapping[int, str], task: Task, scoring: Scoring) -> list[Score]:

@@ -131,7 +131,7 @@ class RunFolder:
         """
         try:
             with self.metrics_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(json.dumps(record, allow_nan=False) + "\n")
         except OSError as error:
             msg = f"Cannot write {self.metrics_file}: {error.strerror}. Go on later with --resume {self.path}."
             raise StorageError(msg) from error

@@ -43,6 +43,7 @@ def check_engine(engine: Engine, tolerance: float = 1e-5) -> None:
     Raises:
         AssertionError: it breaks a promise.
     """
+    engine.check(probe(), _TRAINING)
     _check_learning(engine, tolerance)
     _check_averaging(engine, tolerance)
     for training in (None, _TRAINING, _AVERAGED):

@@ -50,6 +50,8 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
         if task.regions:
             _check_secrecy(task, example)
             _check_scores(task, example)
+        if task.adds_loss:
+            _check_loss(task, example)
 
 
 def _check_words(task: Task) -> None:
@@ -133,6 +135,22 @@ def _check_answer(task: Task, example: Example) -> None:
         largest = int(answer.max())
         meant = largest <= len(task.answers) or not task.regions
         require(meant, f"{title} answers with the index {largest}, but has {len(task.answers)} answers.")
+
+
+def _check_loss(task: Task, example: Example) -> None:
+    """Check that a task's own loss is a mean over examples that a network can learn the reference by."""
+    title, x0 = f"{type(task).__qualname__}.loss", task.x0(example)
+    truth = torch.stack([x0, x0])
+    estimates = (truth + normal(tuple(truth.shape), 0, "estimate") / 4).requires_grad_()
+    loss = task.loss(estimates, truth)
+    promised = loss.shape == () and loss.dtype == torch.float32
+    require(promised, f"{title} is of shape {tuple(loss.shape)} and {loss.dtype}, not a float32 scalar.")
+    alone = torch.stack([task.loss(estimates[i : i + 1], truth[i : i + 1]) for i in range(2)]).mean()
+    require(torch.allclose(loss, alone, rtol=1e-4), f"{title} of two examples is not the mean of each one's.")
+    require(float(task.loss(truth, truth)) < float(loss.detach()), f"{title} is no smaller at x_0 than beside it.")
+    (gradient,) = torch.autograd.grad(loss, estimates) if loss.requires_grad else (torch.zeros(1),)
+    learns = bool(gradient.isfinite().all()) and bool(gradient.any())
+    require(learns, f"{title} has no finite gradient that a network could learn by.")
 
 
 def _check_secrecy(task: Task, example: Example) -> None:

@@ -68,6 +68,7 @@ class Masks(Task):
     overlap: float = Field(
         default=0.0,
         ge=0,
+        allow_inf_nan=False,
         description="Weight of the soft Dice loss (Milletari et al. 2016) beside the squared error, where the network "
         "predicts x_0 (diffusion.prediction=x0).",
     )

@@ -82,7 +82,7 @@ def test_a_budget_for_nothing_says_how_much_would_do_and_that_does() -> None:
     assert pick(seconds_of(told), 9, Straight(), 1000) == Pick(5, 1)
 
 
-def test_the_second_evaluation_is_measured_for_as_many_members_as_go_together(
+def test_the_second_evaluation_is_measured_for_one_member_however_many_will_go_together(
     configured: Callable[..., Configuration],
     write_cases: Callable[..., Path],
     tmp_path: Path,
@@ -94,8 +94,8 @@ def test_the_second_evaluation_is_measured_for_as_many_members_as_go_together(
     ticks = count(step=8)
     session = FromFunction(lambda inputs, _: inputs[:, -1:])
     monkeypatch.setattr("ddmkit.run.budget.time.perf_counter", lambda: next(ticks))
-    assert evaluation_seconds(Model(configuration, session), case) == 4
-    assert session.batches == [2, 2]
+    assert evaluation_seconds(Model(configuration, session), case) == 8
+    assert session.batches == [1, 1]
 
 
 def test_the_largest_case_decides(

@@ -105,7 +105,7 @@ class Painter(Task):
         Parts,
         Painter,
         Brats,
-        Brats(output="regions"),
+        Brats(output="regions", overlap=0.5),
         Brats(output="classes", background=-1),
         Brats(background=0.25, foreground=0.75, threshold=0.1),
         SegmentationTask,
@@ -240,3 +240,20 @@ def test_a_broken_way_from_samples_to_an_answer_is_caught(
     methods: dict[str, Callable[..., Tensor]], sentence: str, refuses: Callable[..., None]
 ) -> None:
     refuses(Parts, sentence, **methods)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (lambda _, estimate, x0: (estimate - x0).abs(), r"loss is of shape \(2, 2, 5, 6, 7\) and torch.float32, not a"),
+        (
+            lambda _, estimate, x0: (estimate - x0).double().square().mean(),
+            "loss is of shape .* and torch.float64, not",
+        ),
+        (lambda _, estimate, x0: (estimate - x0).square().sum(), "loss of two examples is not the mean of each one's"),
+        (lambda _, estimate, x0: -(estimate - x0).square().mean(), "loss is no smaller at x_0 than beside it"),
+        (lambda _, estimate, x0: (estimate.detach() - x0).square().mean(), "loss has no finite gradient"),
+    ],
+)
+def test_a_broken_loss_is_caught(loss: Callable[..., Tensor], sentence: str, refuses: Callable[..., None]) -> None:
+    refuses(Parts, sentence, loss=loss, adds_loss=property(lambda _: True))

@@ -277,7 +277,10 @@ def test_what_is_deepspeed_s_own_is_passed_on(tmp_path: Path) -> None:
         ({"zero_optimization": {"stage": 3}}, r"zero_optimization.stage=3, and the run engine.zero, which is 0"),
         ({"optimizer": {"params": {"lr": 0.1}}}, r"optimizer.params.lr=0.1, .* which is 0.001"),
         ({"optimizer": {"params": {"eps": 1e-6}}}, "has 'optimizer'"),
-        ({"optimizer": {"type": "Lamb"}}, r'optimizer.type="Lamb", .* which is "AdamW": take it out of the file\.$'),
+        (
+            {"optimizer": {"type": "Lamb"}},
+            r'optimizer.type="Lamb", which is always "AdamW" here: take it out of the file\.$',
+        ),
         ({"bf16": {"enabled": True}}, r"bf16.enabled=true, and the run engine.precision=bfloat16, which is false"),
     ],
 )
@@ -311,6 +314,8 @@ def test_a_section_that_is_no_mapping_is_refused(tmp_path: Path, section: str, v
     [
         ({"zero_optimisation": {}}, "'zero_optimisation', which DeepSpeed does not know: did you mean 'zero_optimizat"),
         ({"xyzzy": 1}, "'xyzzy', which DeepSpeed does not know: take it out of the file"),
+        ({"nebula": {"enabled": True}}, "does not take what stands in .*ds.json"),
+        ({"checkpoint": {"tag_validation": "foo"}}, "does not take what stands in .*ds.json"),
         ({"zero_optimization": {"bucket": 1}}, "does not take bucket=1 in .*ds.json: it has no such setting"),
         ({"zero_optimization": {"reduce_bucket_size": "all"}}, 'does not take reduce_bucket_size="all" in'),
     ],
@@ -322,7 +327,7 @@ def test_what_deepspeed_does_not_know_is_named(tmp_path: Path, file: object, wor
 
 @pytest.mark.parametrize("name", ["flops_profiler", "activation_checkpointing", "tensorboard", "comms_logger", "aio"])
 def test_sections_that_deepspeed_knows_are_passed_on(tmp_path: Path, name: str) -> None:
-    assert name in configured(tmp_path, {name: {}})
+    assert name in configured(tmp_path, {name: {}, "_comment": "for people"})
 
 
 def test_offload_stays_on_where_the_file_says_more_of_it(tmp_path: Path) -> None:

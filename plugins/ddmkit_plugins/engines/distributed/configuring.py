@@ -49,11 +49,10 @@ _NEVER = 10**9
 class Settled(NamedTuple):
     """What a run settles of DeepSpeed's configuration."""
 
-    setting: str
-    """Where a user sets it."""
+    setting: str | None
+    """Where a user sets it; None for what is always so."""
     value: Any
     """As DeepSpeed has it."""
-    settable: bool = True
 
 
 def configuration(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Any]:
@@ -120,7 +119,7 @@ def _refuse_unknown(file: dict[str, Any], where: Path) -> None:
     """Make sure that DeepSpeed asks for everything in the file, since it passes over the rest in silence."""
     known = _Asked.of_deepspeed()
     for name in file:
-        if name not in known:
+        if name not in known and not name.startswith("_"):  # as comments are kept in JSON
             near = difflib.get_close_matches(name, known, n=1)
             advice = f"did you mean {near[0]!r}?" if near else "take it out of the file."
             msg = f"{where} has {name!r}, which DeepSpeed does not know: {advice}"
@@ -129,7 +128,7 @@ def _refuse_unknown(file: dict[str, Any], where: Path) -> None:
 
 def _refuse_wrong(made: dict[str, Any], where: Path) -> None:
     """Make sure that DeepSpeed takes what stands in the file's sections."""
-    from deepspeed.runtime.config import DeepSpeedConfig
+    from deepspeed.runtime.config import DeepSpeedConfig, DeepSpeedConfigError
 
     try:
         DeepSpeedConfig(made)
@@ -139,7 +138,7 @@ def _refuse_wrong(made: dict[str, Any], where: Path) -> None:
         reason = "it has no such setting" if first["type"] == "extra_forbidden" else first["msg"]
         msg = f"DeepSpeed does not take {name}={json.dumps(first['input'], default=str)} in {where}: {reason}."
         raise ConfigurationError(msg) from error
-    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+    except (DeepSpeedConfigError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
         msg = f"DeepSpeed does not take what stands in {where}: {error}."
         raise ConfigurationError(msg) from error
 
@@ -156,7 +155,7 @@ class _Asked(dict[str, Any]):
         """Return what DeepSpeed, in the version that is installed, asks for."""
         from deepspeed.runtime.config import DeepSpeedConfig
 
-        asked = cls({"train_batch_size": 1})
+        asked = cls({"train_micro_batch_size_per_gpu": 1})  # which goes with any number of processes
         DeepSpeedConfig(asked)
         return asked.names
 
@@ -176,7 +175,7 @@ class _Asked(dict[str, Any]):
         return super().get(name, default)
 
     @override
-    def keys(self) -> Any:  # which it asks too
+    def keys(self) -> Any:  # in which it looks for names, and never goes through them all
         return self
 
 
@@ -190,14 +189,14 @@ def _settled(settings: DeepSpeed, training: Training, rows: int) -> dict[str, Se
             "training.batch_size and engine.micro_batch", -(-training.batch_size // (rows * at_once))
         ),
         "gradient_clipping": Settled("training.gradient_clip", training.gradient_clip or 0.0),
-        "optimizer.type": Settled("has an optimizer", "AdamW", settable=False),
+        "optimizer.type": Settled(None, "AdamW"),
         "optimizer.params.lr": Settled("training.learning_rate", training.learning_rate),
         "optimizer.params.betas": Settled("training.betas", [beta1, beta2]),
         "optimizer.params.weight_decay": Settled("training.weight_decay", training.weight_decay),
         "bf16.enabled": Settled("engine.precision=bfloat16", settings.precision == "bfloat16"),
         "zero_optimization.stage": Settled("engine.zero", settings.zero),
         "zero_optimization.offload_optimizer.device": Settled("engine.offload", "cpu" if settings.offload else "none"),
-        "zero_allow_untested_optimizer": Settled("has an AdamW of its own", value=True, settable=False),
+        "zero_allow_untested_optimizer": Settled(None, value=True),
     }
 
 
@@ -220,11 +219,14 @@ def _compare(file: dict[str, Any], path: str, settled: Settled, where: Path | No
     if sections and not section:
         _drop(file, sections)
     if value not in ("auto", settled.value):
-        msg = (
-            f"{where} says {path}={json.dumps(value)}, and the run {settled.setting}, which is "
-            f"{json.dumps(settled.value)}: take it out of the file"
-            + (f", or set {settled.setting} alike." if settled.settable else ".")
-        )
+        said, ours = f"{path}={json.dumps(value)}", json.dumps(settled.value)
+        if settled.setting is None:
+            msg = f"{where} says {said}, which is always {ours} here: take it out of the file."
+        else:
+            msg = (
+                f"{where} says {said}, and the run {settled.setting}, which is {ours}: take it out of the file, or set "
+                f"{settled.setting} alike."
+            )
         raise ConfigurationError(msg)
 
 

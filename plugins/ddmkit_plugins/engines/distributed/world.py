@@ -129,6 +129,8 @@ class World:
         if found:
             lost = self._failures.why(_GRACE) if speaks_of_another(found[0]) else None
             raise lost or found[0]
+        if self.joined and self.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, cores() // self._beside))  # of which each would take all
 
     def _connect(self, store: Store) -> None:
         seats = [store.get(f"seat/{rank}").decode() for rank in range(self.size)]
@@ -141,9 +143,8 @@ class World:
             raise DeviceError(msg)
         self.sharing = seats.count(seats[self.rank])
         """How many processes work on this one's device."""
-        beside = [store.get(f"cores/{rank}").decode() for rank in range(self.size)].count(_cores())
-        if self.joined and self.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, cores() // beside))  # of which each would take all
+        self._beside = [store.get(f"cores/{rank}").decode() for rank in range(self.size)].count(_cores())
+        """How many processes have this one's cores."""
         self.speaks_nccl = self.device.type == "cuda" and len(set(seats)) == self.size
         """Whether each process has a GPU of its own: NCCL refuses to serve two on one."""
         backend = "nccl" if self.speaks_nccl else "gloo"
