@@ -25,7 +25,7 @@ EXAMPLES = (
     "--out answers/[/bold]"
 )
 _FREE = ("dataset",)
-_BEFORE, _AFTER, _LEFT_OUT = "mean", "calibrated, same cases", "calibrated, each case left out"
+_BEFORE, _AFTER, _LEFT_OUT = "mean", "calibrated", "each left out"
 
 
 def calibrate(

@@ -47,9 +47,11 @@ class Curve(Settings):
         return self
 
     def of(self, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probabilities of a map of means, shape (X, Y, Z)."""
+        """Return the probabilities of a map of means, such as (X, Y, Z)."""
         found = np.empty(mean.shape, np.float32)
-        for plane, values in zip(found, mean, strict=True):  # which bounds memory: interpolation is float64
+        for plane, values in zip(
+            np.atleast_2d(found), np.atleast_2d(mean), strict=True
+        ):  # which bounds memory: interpolation is float64
             plane[...] = np.interp(values, self.mean, self.probability)
         return found
 

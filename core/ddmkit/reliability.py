@@ -23,6 +23,8 @@ FLOOR = 0.01
 """Mean up to which a voxel is certain background and does not count."""
 _FINE = 100 * BINS
 """Bins that are counted into; the floor is an edge of them."""
+_ROUNDING = 1e-3
+"""Share of such a bin by which its edge may be exceeded: means of 15 members lie on the edges, but for rounding."""
 RELIABILITY_DEFINITION: dict[str, str] = {
     "probability": "of a voxel: the ensemble's mean, clipped to 0 to 1 (map mean), or what a calibration makes of it "
     "(map prob); each channel of x_0 by itself, against its own mask in the reference",
@@ -179,8 +181,8 @@ def expected_error(bins: Bins) -> float | None:
 
 
 def _places(probability: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the bin of each probability; in float32, where a multiple of 1/15 is not pushed beyond its edge."""
-    last: NDArray[np.float32] = np.ceil(probability.astype(np.float32) * np.float32(_FINE))
+    """Return the bin of each probability."""
+    last: NDArray[np.float32] = np.ceil(probability.astype(np.float32) * np.float32(_FINE) - np.float32(_ROUNDING))
     return np.clip(last.astype(np.int64) - 1, 0, _FINE - 1)
 
 
