@@ -104,7 +104,8 @@ def _note_splits(side: Predictions, measured: Measured) -> None:
         ("train", "the network knows them, and its means are surer there than on new cases"),
         ("test", "scores of calibrated maps on them will say nothing about new cases"),
     ):
-        names = [name for name in measured.counts if side.record.cases[name].split == split]
+        said = side.record.cases
+        names = [name for name in measured.counts if name in said and said[name].split == split]
         if names:
             say(
                 f"warning: {len(names)} of the {len(measured.counts)} cases are {split} cases of the run: "

@@ -87,6 +87,7 @@ def test_members_are_kept_where_that_is_asked_for_and_evaluate_passes_over_them(
     assert list(found) == [f"{case}_seg.nii.gz"]
     scored = call(folder, "evaluate", tmp_path / "out", "--reference", data)
     assert scored.returncode == 0, scored.stderr
+    assert "have no reference" not in scored.stderr
 
 
 def test_training_validates_with_an_ensemble_that_decides_its_own_size(tmp_path: Path) -> None:
