@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _DOTS_PER_INCH = 120
+_ABREAST = 4
+"""Diagrams in a row."""
 
 
 def draw_reliability(path: Path, lines: Mapping[str, Mapping[str, Reliability]]) -> None:
@@ -29,9 +32,14 @@ def draw_reliability(path: Path, lines: Mapping[str, Mapping[str, Reliability]])
         lines: reliabilities by channel, by what each line is of.
     """
     channels = list(dict.fromkeys(channel for of_line in lines.values() for channel in of_line))
-    figure = Figure(figsize=(0.6 + 4 * len(channels), 5.6 + 0.2 * len(lines)), layout="constrained")
-    grid = figure.subplots(2, len(channels), squeeze=False, sharex=True, height_ratios=(3, 1))
-    for (diagram, below), channel in zip(grid.T, channels, strict=True):
+    columns = min(_ABREAST, len(channels))
+    rows = -(-len(channels) // columns)
+    figure = Figure(figsize=(0.6 + 4 * columns, 5.8 * rows + 0.25 * len(lines)), layout="constrained")
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(3, 1) * rows)
+    pairs = list(zip(grid[::2].flat, grid[1::2].flat, strict=True))
+    for axes in chain(*pairs[len(channels) :]):
+        axes.set_axis_off()
+    for (diagram, below), channel in zip(pairs, channels, strict=False):
         _prepare(diagram, below, channel)
         for number, of_line in enumerate(lines.values()):
             if channel in of_line:
@@ -48,7 +56,8 @@ def draw_reliability(path: Path, lines: Mapping[str, Mapping[str, Reliability]])
 def _prepare(diagram: Axes, below: Axes, channel: str) -> None:
     diagram.set_title(channel)
     diagram.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", zorder=1)
-    diagram.text(0.36, 0.4, "as often as said", color="0.45", rotation=45, rotation_mode="anchor", fontsize="small")
+    said = diagram.text(0.04, 0.065, "as often as said", color="0.45", fontsize="small")
+    said.set(rotation=45, rotation_mode="anchor", transform_rotates_text=True)
     diagram.set_ylabel("share of foreground in the reference")
     below.set_ylabel("voxels")
     below.set_yscale("log")
@@ -56,7 +65,9 @@ def _prepare(diagram: Axes, below: Axes, channel: str) -> None:
     for axes in (diagram, below):
         axes.grid(color="0.9")
         axes.set_axisbelow(True)
-    diagram.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set_xlim(0, 1)
+    diagram.set_ylim(0, 1)
+    diagram.tick_params(labelbottom=False)
 
 
 def _draw_line(diagram: Axes, below: Axes, bins: list[Bin], number: int) -> None:

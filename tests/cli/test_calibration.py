@@ -12,11 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.cli.program import Run, affine, call, image, refused
+from tests.cli.program import Run, affine, call, image, refused, tiny_job
 from tests.cli.test_evaluate import answered, livers, scored
 
 Said = subprocess.CompletedProcess[str]
 Trained = tuple[Path, Said]
+Arguments = list[str | Path]
 
 
 def cases_of(folder: Path, split: str) -> list[str]:
@@ -87,7 +88,7 @@ def test_evaluate_tells_the_error_of_both_maps_as_computed_by_hand(
 ) -> None:
     folder, _ = trained
     _, answers = calibrated
-    arguments = ["--json", tmp_path / "scores.json", "--reliability", tmp_path / "reliability.png"]
+    arguments: Arguments = ["--json", tmp_path / "scores.json", "--reliability", tmp_path / "reliability.png"]
     result = call(folder, "evaluate", answers, "--reference", data_of(folder), *arguments)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
@@ -133,11 +134,11 @@ def test_a_calibration_of_other_answers_is_refused(
 ) -> None:
     folder, _ = trained
     file = calibrated[0] / "calibration.json"
-    using = ["--calibration", file]
+    using: Arguments = ["--calibration", file]
     out = tmp_path / "out"
     refused(sampled(folder, out, "test", "--ensemble", "3", *using), 2, "ensemble was 2, now 3", "ddmkit calibrate")
     refused(sampled(folder, out, "test", "--ensemble", "2", "--steps", "3", *using), 2, "sampler was")
-    other = ["--ensemble", "2", "--checkpoint", "last", *using]
+    other: Arguments = ["--ensemble", "2", "--checkpoint", "last", *using]
     last = sampled(folder, out, "test", *other)
     best, newest = ((folder / "run/checkpoints" / name).read_text() for name in ("best", "last"))
     if best == newest:
@@ -161,7 +162,7 @@ def test_calibrating_on_cases_that_are_not_kept_for_it_is_said(
     assert f"1 of the 1 cases are train cases of the run: {train}" in result.stderr
     assert "a single case" in result.stderr
     again = tmp_path / "again"
-    arguments = ["--cases", train, "--calibration", file]
+    arguments: Arguments = ["--cases", train, "--calibration", file]
     assert call(folder, "sample", "run", "--input", data_of(folder), *arguments, "--out", again).returncode == 0
     scores = call(folder, "evaluate", again, "--reference", data_of(folder))
     assert f"the calibration was fitted to 1 of the 1 cases whose maps are counted: {train}" in scores.stderr
@@ -177,7 +178,7 @@ def test_maps_that_cannot_be_counted_are_left_out_and_named(
     shutil.copytree(calibrated[1], answers)
     missing, kept = cases_of(folder, "test")
     (answers / f"{missing}_mean.nii.gz").unlink()
-    asked = ["--reference", data_of(folder)]
+    asked: Arguments = ["--reference", data_of(folder)]
     result = call(folder, "evaluate", answers, *asked, "--json", tmp_path / "scores.json")
     assert result.returncode == 0, result.stderr
     assert f"the maps of {missing} in {answers} are not counted: has no mean map beside it" in result.stderr
@@ -185,7 +186,7 @@ def test_maps_that_cannot_be_counted_are_left_out_and_named(
     assert scores["summary"]["whole"]["n"] == 2
     assert scores["calibration"]["mean"]["whole"]["cases"] == 1
     assert list(scores["calibration"]["left_out"]) == [missing]
-    fitting = ["calibrate", answers, *asked, "--out", tmp_path / "calibration.json"]
+    fitting: Arguments = ["calibrate", answers, *asked, "--out", tmp_path / "calibration.json"]
     refused(call(folder, *fitting), 1, missing, "no mean map", "--skip-bad")
     assert call(folder, *fitting, "--skip-bad").returncode == 0
     assert written(tmp_path / "calibration.json")["calibration"]["cases"] == [kept]
@@ -199,3 +200,22 @@ def test_nothing_is_said_of_maps_where_another_program_predicted(tmp_path: Path,
     refused(drawing, 1, "a holds no mean maps to draw", "--reliability reliability.png")
     refused(ddmkit("calibrate", "a", "--reference", "data", "--out", "c.json"), 1, "a has no sample.json")
     refused(ddmkit("calibrate", "a", "--reference", "data", "--out", "c.json", "-otask.x=1"), 2, "of the layout")
+
+
+def test_each_channel_has_a_curve_and_a_map_of_its_own(tmp_path: Path, ddmkit: Run) -> None:
+    regions = ["-otask.output=regions", "-otraining.steps=1", "-ovalidation.test=false"]
+    assert ddmkit(*tiny_job("run", *regions)).returncode == 0
+    assert sampled(tmp_path, tmp_path / "kept", "validation").returncode == 0
+    data = data_of(tmp_path)
+    fitted = ddmkit("calibrate", "kept", "--reference", data, "--out", "calibration.json")
+    assert fitted.returncode == 0, fitted.stderr
+    assert sampled(tmp_path, tmp_path / "answers", "test", "--calibration", "calibration.json").returncode == 0
+    case = cases_of(tmp_path, "test")[0]
+    curves = written(tmp_path / "calibration.json")["calibration"]["curves"]
+    assert list(curves) == ["whole", "core", "enhancing"]
+    for channel, curve in curves.items():
+        mean, prob = (volume(tmp_path / f"answers/{case}_{what}_{channel}.nii.gz") for what in ("mean", "prob"))
+        np.testing.assert_allclose(prob, np.interp(mean, curve["mean"], curve["probability"]), atol=1e-6)
+    scores = ddmkit("evaluate", "answers", "--reference", data, "--json", "scores.json")
+    assert scores.returncode == 0, scores.stderr
+    assert list(written(tmp_path / "scores.json")["calibration"]["prob"]) == ["whole", "core", "enhancing"]

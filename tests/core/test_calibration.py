@@ -102,10 +102,8 @@ def test_each_case_left_out_is_judged_by_the_curve_of_the_others() -> None:
     assert others is not None
     assert others.cases == 2
     bins = others.reliability()["bins"]
-    assert [(row["confidence"], row["frequency"]) for row in bins] == [
-        (pytest.approx(0.1), 0.9),
-        (pytest.approx(0.9), 0.1),
-    ]
+    assert [row["frequency"] for row in bins] == [0.9, 0.1]
+    assert [row["confidence"] for row in bins] == pytest.approx([0.1, 0.9])
     assert left_one_out(cases[:1]) is None
 
 

@@ -108,11 +108,13 @@ def test_each_channels_maps_are_counted_against_its_own_mask(tmp_path: Path) -> 
     assert list(counts) == ["mean"]
     rows = {channel: found.reliability() for channel, found in counts["mean"].items()}
     assert rows["liver"]["ece"] == pytest.approx((0.2 + 0.4 + 0.3 + 0) / 4)
-    assert (rows["lesion"]["voxels"], rows["lesion"]["ece"]) == (2, pytest.approx(0.6 / 2))
+    assert rows["lesion"]["voxels"] == 2
+    assert rows["lesion"]["ece"] == pytest.approx(0.6 / 2)
     for channel in ("liver", "lesion"):
         save(tmp_path / f"anna_prob_{channel}.nii.gz", np.full((4, 1, 1), 0.5, np.float32))
     prob = count_maps(of, Organ())["prob"]["lesion"].reliability()
-    assert (prob["voxels"], prob["ece"]) == (2, pytest.approx(0.5))
+    assert prob["voxels"] == 2
+    assert prob["ece"] == pytest.approx(0.5)
 
 
 def test_a_map_on_another_grid_is_refused(tmp_path: Path) -> None:
