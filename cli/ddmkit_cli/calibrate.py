@@ -25,7 +25,7 @@ EXAMPLES = (
     "--out answers/[/bold]"
 )
 _FREE = ("dataset",)
-_BEFORE, _AFTER, _LEFT_OUT = "mean", "calibrated", "each left out"
+_BEFORE, _AFTER, _OTHERS = "mean", "calibrated", "other half"
 
 
 def calibrate(
@@ -48,6 +48,7 @@ def calibrate(
     voxels may be foreground. ddmkit sample --calibration FILE writes beside the mean what it stands for.
     """
     from ddmkit import Registry
+    from ddmkit.calibration import CALIBRATION_DEFINITION
     from ddmkit.reliability import RELIABILITY_DEFINITION
     from ddmkit.run.cases import Place, find_cases
 
@@ -62,7 +63,7 @@ def calibrate(
     rows = {channel: _compare(counts) for channel, counts in by_channel.items()}
     flat = {(channel, what): row for channel, of_channel in rows.items() for what, row in of_channel.items()}
     out.print(reliability_table(f"Calibration fitted to {answers} against {reference}", flat))
-    print_definition(RELIABILITY_DEFINITION)
+    print_definition(RELIABILITY_DEFINITION | CALIBRATION_DEFINITION)
     _write(out_file, side, measured, rows)
     result(f"Wrote {out_file}: sample alike with --calibration {out_file}.")
 
@@ -114,21 +115,21 @@ def _note_splits(side: Predictions, measured: Measured) -> None:
 
 
 def _compare(counts: list[Counts]) -> dict[str, Reliability]:
-    """Return the reliability of a channel before and after, after also of cases that the curve does not know."""
-    from ddmkit.calibration import calibrated, fit, left_one_out
+    """Return the reliability of a channel before and after, after also of cases that a curve does not know."""
+    from ddmkit.calibration import calibrated, fit, on_other_halves
     from ddmkit.reliability import together
 
     total = together(counts)
     rows = {_BEFORE: total.reliability(), _AFTER: calibrated(total, fit(total)).reliability()}
-    others = left_one_out(counts)
+    others = on_other_halves(counts)
     if others is None:
         say("warning: there is a single case, so nothing tells how well the calibration fits others.")
         return rows
-    return {**rows, _LEFT_OUT: others.reliability()}
+    return {**rows, _OTHERS: others}
 
 
 def _write(path: Path, side: Predictions, measured: Measured, rows: dict[str, dict[str, Reliability]]) -> None:
-    from ddmkit.calibration import Calibration, deciding, fit, write_calibration
+    from ddmkit.calibration import CALIBRATION_DEFINITION, Calibration, deciding, fit, write_calibration
     from ddmkit.reliability import RELIABILITY_DEFINITION, together
 
     curves: dict[str, Curve] = {channel: fit(together(counts)) for channel, counts in measured.by_map()["mean"].items()}
@@ -139,6 +140,6 @@ def _write(path: Path, side: Predictions, measured: Measured, rows: dict[str, di
         "checkpoint": side.record.facts.get("checkpoint"),
         "left_out": measured.left_out,
         "reliability": rows,
-        "definition": RELIABILITY_DEFINITION,
+        "definition": RELIABILITY_DEFINITION | CALIBRATION_DEFINITION,
     }
     write_calibration(path, calibration, told)

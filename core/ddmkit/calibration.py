@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -23,10 +24,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ddmkit.reliability import Bins, Counts
+    from ddmkit.reliability import Bins, Counts, Reliability
 
+HALVINGS = 10
+"""How often cases are halved to tell how well a calibration fits others."""
 MADE_BY = ("task", "weights", "sampler", "ensemble", "tolerance", "most")
 """What decides the means, of all that a sampling writes down: a calibration holds for answers that share it."""
+CALIBRATION_DEFINITION: dict[str, str] = {
+    "calibrated": "isotonic regression of the share of foreground on the mean, weighed by voxels, judged on the cases "
+    "that it was fitted to",
+    "other half": "half of the cases, with the curve that is fitted to the other half; the mean over "
+    f"{HALVINGS} random halvings, seed 0, both ways",
+}
+"""What rows of numbers are of, in words."""
 
 
 class Curve(Settings):
@@ -119,12 +129,28 @@ def calibrated(counts: Counts, curve: Curve) -> Counts:
     return counts._replace(counted=curve.moved(counts.counted), certain=curve.moved(counts.certain))
 
 
-def left_one_out(counts: Sequence[Counts]) -> Counts | None:
-    """Return the counts of all cases, each as it would be with the curve fitted to the others; None for one case."""
+def on_other_halves(counts: Sequence[Counts]) -> Reliability | None:
+    """Return the mean reliability of half the cases with the curve fitted to the other half; None for a single case.
+
+    Cases are halved at random, always alike. The counts of cases left out one by one must not be added up instead: what
+    a curve says too much of one case, those of the others say too little of theirs, and it cancels.
+    """
     if len(counts) == 1:
         return None
-    others = [together([*counts[:place], *counts[place + 1 :]]) for place in range(len(counts))]
-    return together([calibrated(own, fit(rest)) for own, rest in zip(counts, others, strict=True)])
+    random, rows = np.random.default_rng(0), []
+    for _ in range(HALVINGS):
+        order = [counts[place] for place in random.permutation(len(counts))]
+        halves = together(order[::2]), together(order[1::2])
+        rows += [calibrated(judged, fit(known)).reliability() for judged, known in (halves, halves[::-1])]
+    row = together(counts).reliability() | {"bins": []}
+    for field in ("ece", "mce", "brier", "ece_volume"):
+        row[field] = _mean([of_half[field] for of_half in rows])
+    return row
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def write_calibration(path: Path, calibration: Calibration, told: Mapping[str, Any]) -> None:

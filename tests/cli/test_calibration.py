@@ -61,7 +61,7 @@ def calibrated(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> tu
     result = call(folder, "calibrate", kept, "--reference", data_of(folder), "--out", kept / "calibration.json")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
-    assert "each left out" in " ".join(result.stdout.split())
+    assert "other half" in " ".join(result.stdout.split())
     using = sampled(folder, answers, "test", "--ensemble", "2", "--calibration", kept / "calibration.json")
     assert using.returncode == 0, using.stderr
     return kept, answers
@@ -121,9 +121,9 @@ def test_means_that_are_distorted_are_repaired(trained: Trained, calibrated: tup
         write_drawn(data, kept, case, power=3)
     result = call(folder, "calibrate", kept, "--reference", data, "--out", kept / "calibration.json")
     assert result.returncode == 0, result.stderr
-    before, _, left_out = written(kept / "calibration.json")["reliability"]["whole"].values()
+    before, _, others = written(kept / "calibration.json")["reliability"]["whole"].values()
     assert before["ece_volume"] == pytest.approx(1 / 2 - 1 / 4, abs=0.02)  # the mean of p - p^3 over uniform p
-    assert left_out["ece_volume"] < 0.03
+    assert others["ece_volume"] < 0.03
     curve = written(kept / "calibration.json")["calibration"]["curves"]["whole"]
     means = np.linspace(0.05, 0.95, 10)
     np.testing.assert_allclose(np.interp(means, curve["mean"], curve["probability"]), np.cbrt(means), atol=0.06)

@@ -19,7 +19,7 @@ from ddmkit.calibration import (
     calibrated,
     deciding,
     fit,
-    left_one_out,
+    on_other_halves,
     read_calibration,
     write_calibration,
 )
@@ -93,18 +93,17 @@ def test_counts_that_are_moved_come_to_what_moved_maps_come_to() -> None:
         assert moved.reliability()[field] == pytest.approx(exact.reliability()[field], abs=1e-3)
 
 
-def test_each_case_left_out_is_judged_by_the_curve_of_the_others() -> None:
-    """Of two cases that contradict each other, a curve of both knows each, and a curve of one none."""
+def test_half_of_the_cases_are_judged_by_the_curve_of_the_other_half() -> None:
+    """Of two cases that contradict each other, a curve of both is right on the whole, and a curve of one never."""
     mean = np.full(100, 0.5, np.float32)
     cases = [Counts.of(mean, np.arange(100) < inside) for inside in (10, 90)]
     assert ece(calibrated(together(cases), fit(together(cases)))) == pytest.approx(0)
-    others = left_one_out(cases)
-    assert others is not None
-    assert others.cases == 2
-    bins = others.reliability()["bins"]
-    assert [row["frequency"] for row in bins] == [0.9, 0.1]
-    assert [row["confidence"] for row in bins] == pytest.approx([0.1, 0.9])
-    assert left_one_out(cases[:1]) is None
+    row = on_other_halves(cases)
+    assert row is not None
+    assert (row["cases"], row["voxels"]) == (2, 200)
+    assert row["ece"] == pytest.approx(0.8)
+    assert row["brier"] == pytest.approx(0.9 * 0.9**2 + 0.1 * 0.1**2)
+    assert on_other_halves(cases[:1]) is None
 
 
 def test_a_curve_never_falls_and_stays_within_0_and_1() -> None:
