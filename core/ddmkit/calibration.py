@@ -16,15 +16,15 @@ from pydantic import Field, model_validator
 from ddmkit.component import Settings
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.files import write_text
-from ddmkit.reliability import together
+from ddmkit.reliability import Reliability, together
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from ddmkit.reliability import Bins, Counts, Reliability
+    from ddmkit.reliability import Bins, Counts
 
 HALVINGS = 10
 """How often cases are halved to tell how well a calibration fits others."""
@@ -142,13 +142,21 @@ def on_other_halves(counts: Sequence[Counts]) -> Reliability | None:
         order = [counts[place] for place in random.permutation(len(counts))]
         halves = together(order[::2]), together(order[1::2])
         rows += [calibrated(judged, fit(known)).reliability() for judged, known in (halves, halves[::-1])]
-    row = together(counts).reliability() | {"bins": []}
-    for field in ("ece", "mce", "brier", "ece_volume"):
-        row[field] = _mean([of_half[field] for of_half in rows])
-    return row
+    whole = together(counts).reliability()
+    return Reliability(
+        cases=whole["cases"],
+        voxels=whole["voxels"],
+        foreground=whole["foreground"],
+        ece=_mean(row["ece"] for row in rows),
+        mce=_mean(row["mce"] for row in rows),
+        brier=_mean(row["brier"] for row in rows),
+        ece_volume=fmean(row["ece_volume"] for row in rows),
+        unseen=whole["unseen"],
+        bins=[],
+    )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
