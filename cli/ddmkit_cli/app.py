@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from ddmkit.errors import DdmkitError, InterruptedRunError
-from ddmkit_cli import check, evaluate, phantom, plan, plugins, sample, train
+from ddmkit_cli import calibrate, check, evaluate, phantom, plan, plugins, sample, train
 from ddmkit_cli.console import command, log_to_stderr, problem
 
 _MEANT_BY_DATA = ("--input", "--reference")
@@ -57,6 +57,7 @@ def main() -> None:
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("phantom", epilog=phantom.EXAMPLES)(phantom.phantom)
 app.command("check", epilog=check.EXAMPLES)(check.check)

@@ -20,6 +20,7 @@ from ddmkit_cli.predictions import (
     open_predictions,
     score_all,
 )
+from ddmkit_cli.reliability import NAMES, Measured, measure_beside, print_reliability
 from ddmkit_cli.scored_task import scored_task
 from ddmkit_cli.tables import comparison_table, print_definition, print_scores
 
@@ -50,6 +51,10 @@ def evaluate(
         Path | None, typer.Option("--json", help="Also write the scores here.", metavar="FILE")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the scores here, as PNG.", metavar="FILE")] = None,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(help="Also draw here, as PNG, how often voxels are what their mean says.", metavar="FILE"),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -87,6 +92,7 @@ def evaluate(
     Which definitions the numbers follow is printed and written beside them; ddmkit plugins show scoring lists the
     others. Distances are in mm, with the spacing of the files. An empty answer to a case with something to find scores
     Dice 0, surface Dice 0 and the volume's diagonal, and is counted as missed.
+    Beside answers of ddmkit sample, the means are compared with how often their voxels are foreground.
     """
     from ddmkit import Registry
     from ddmkit.assembly import section
@@ -107,16 +113,24 @@ def evaluate(
     for side in sides:
         note(side, asked)
     scores, left_out = score_all(sides, asked, scoring, skip_bad=skip_bad)
-    for side, of_side in zip(sides, scores, strict=True):
+    maps = [measure_beside(registry, side, [name for name in side.pairs if name not in left_out]) for side in sides]
+    for side, of_side, of_maps in zip(sides, scores, maps, strict=True):
         note_untold(asked, of_side)
         print_scores(f"{side.path} against {reference}", of_side, scoring)
+        print_reliability(f"Calibration of the maps in {side.path}", of_maps)
     comparison = _compared(sides, scores, scoring) if against is not None else None
-    print_definition(_definition(scoring, comparison))
+    definition = _definition(scoring, comparison, maps)
+    print_definition(definition)
     if json_file is not None:
-        facts = [facts_of(side, of_side, left_out) for side, of_side in zip(sides, scores, strict=True)]
-        _write(json_file, asked, scoring, facts, comparison)
+        facts = [
+            facts_of(side, of_side, left_out) | of_maps.facts()
+            for side, of_side, of_maps in zip(sides, scores, maps, strict=True)
+        ]
+        _write(json_file, asked, scoring, {"definition": definition, **facts[0]}, facts[1:], comparison)
     if picture is not None:
         _draw(picture, sides, scores, scoring)
+    if reliability is not None:
+        _draw_reliability(reliability, sides, maps)
 
 
 def _refuse_unused(against: Path | None, against_labels: str | None) -> None:
@@ -152,29 +166,27 @@ def _compared(
     return comparison
 
 
-def _definition(scoring: Scoring, comparison: dict[str, Comparison] | None) -> dict[str, str]:
+def _definition(scoring: Scoring, comparison: dict[str, Comparison] | None, maps: Sequence[Measured]) -> dict[str, str]:
     from ddmkit.comparison import COMPARISON_DEFINITION
+    from ddmkit.reliability import RELIABILITY_DEFINITION
 
-    return scoring.definition() | ({} if comparison is None else COMPARISON_DEFINITION)
+    reliability = RELIABILITY_DEFINITION if any(of_maps.counts for of_maps in maps) else {}
+    return scoring.definition() | ({} if comparison is None else COMPARISON_DEFINITION) | reliability
 
 
 def _write(
     path: Path,
     task: Task,
     scoring: Scoring,
-    facts: Sequence[dict[str, Any]],
+    facts: dict[str, Any],
+    against: Sequence[dict[str, Any]],
     comparison: dict[str, Comparison] | None,
 ) -> None:
     from ddmkit.files import write_text
 
-    written = {
-        "task": task.tree(),
-        "scoring": scoring.model_dump(mode="json"),
-        "definition": _definition(scoring, comparison),
-        **facts[0],
-    }
+    written = {"task": task.tree(), "scoring": scoring.model_dump(mode="json"), **facts}
     if comparison is not None:
-        written["against"] = {**facts[1], "differences": comparison}
+        written["against"] = {**against[0], "differences": comparison}
     write_text(path, json.dumps(written, indent=2, allow_nan=False) + "\n")
 
 
@@ -182,3 +194,24 @@ def _draw(path: Path, sides: Sequence[Predictions], scores: Sequence[Sequence[Sc
     from ddmkit_cli.score_picture import draw_scores
 
     draw_scores(path, {str(side.path): of_side for side, of_side in zip(sides, scores, strict=True)}, scoring)
+
+
+def _draw_reliability(path: Path, sides: Sequence[Predictions], maps: Sequence[Measured]) -> None:
+    """Draw the maps of all folders.
+
+    Raises:
+        DataError: they have none.
+    """
+    from ddmkit import DataError
+    from ddmkit_cli.reliability_picture import draw_reliability
+
+    lines = {
+        f"{side.path}: {NAMES[what]}": of_map
+        for side, of_maps in zip(sides, maps, strict=True)
+        for what, of_map in of_maps.reliabilities().items()
+    }
+    if not lines:
+        folders = " and ".join(str(side.path) for side in sides)
+        msg = f"{folders} holds no mean maps to draw: leave out --reliability {path}, or give what ddmkit sample wrote."
+        raise DataError(msg)
+    draw_reliability(path, lines)

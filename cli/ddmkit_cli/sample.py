@@ -6,7 +6,7 @@ import time
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ddmkit import Dataset, Registry
+    from ddmkit.calibration import Calibration
     from ddmkit.configuration import Configuration
     from ddmkit.run.answers import Answered, Asked
     from ddmkit.run.folder import RunFolder
@@ -58,6 +59,10 @@ def sample(
     cases: Annotated[str | None, typer.Option(help="Only these cases: a,b,c.", metavar="A,B")] = None,
     split: Annotated[Split | None, typer.Option(help="Only the cases of this split of the run.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="From ddmkit calibrate: also write calibrated probabilities, as CASE_prob.", metavar="FILE"),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Layout of the input. [default: told by looking]", metavar="D")
     ] = None,
@@ -80,7 +85,7 @@ def sample(
 
     For each case CASE_seg (the answer, in the label numbers of the input's layout), CASE_mean and CASE_var (mean and
     variance of the ensemble) are written on the input's own grid, and sample.json says how they were made, how many
-    members each case took, and what the numbers mean.
+    members each case took, and what the numbers mean. --calibration adds CASE_prob, what the mean stands for.
     """
     from ddmkit import Registry
     from ddmkit.run.answers import go_on_with, open_asked, write_answered
@@ -104,9 +109,12 @@ def sample(
     splits = _splits(folder, needed=split is not None)
     asked = _asked(folder, splits, cases, split)
     weights = _weights(folder, checkpoint)
+    curves = _calibration(calibration, budget)
+    made_by = _made_by(configuration, run, weights, seed, seconds, curves)
+    if curves is not None:
+        curves.check(made_by)
     model = Model(configuration, open_session(configuration, weights))
     say(f"Working on {model.session.where}.")
-    made_by = _made_by(configuration, run, weights, seed, seconds)
     answered = go_on_with(out_folder, made_by)
     with bars() as progress, naming_the_planner(folder, options):
         questions = open_asked(
@@ -115,10 +123,10 @@ def sample(
         if seconds is not None and known is None:
             picked = options_of(measured_pick(model, questions.cases, seconds))
             model = model._replace(configuration=_with_options(registry, configuration, {}, picked))
-            made_by = _made_by(model.configuration, run, weights, seed, seconds)
+            made_by = _made_by(model.configuration, run, weights, seed, seconds, curves)
         for case in questions.cases:
-            kept = out_folder if keep_members else None
-            facts = _answer(model, case, seed, out_folder, kept, partial(progress, case.name))
+            target = _Target(out_folder, keep_members, curves)
+            facts = _answer(model, case, seed, target, partial(progress, case.name))
             answered[case.name] = facts._replace(split=splits.get(case.name))
             write_answered(out_folder, made_by, model.session.peak_memory(), answered)
             result(f"{case.name}: {facts.voxels} voxels, {_members(facts.members)}, {facts.seconds:.1f} s")
@@ -128,13 +136,18 @@ def sample(
         propose("evaluate", out_folder, "--reference", source, *named_layout(registry, layout, source))
 
 
+class _Target(NamedTuple):
+    """What is written of an answer, and where."""
+
+    folder: Path
+    members: bool
+    """Whether each member is."""
+    calibration: Calibration | None
+    """That probabilities are written of."""
+
+
 def _answer(
-    model: Model,
-    case: StoredCase,
-    seed: int,
-    folder: Path,
-    kept: Path | None,
-    progress: Callable[[int, int], None],
+    model: Model, case: StoredCase, seed: int, target: _Target, progress: Callable[[int, int], None]
 ) -> Answered:
     """Answer a case, write that into a folder, and return what is to be written down about it.
 
@@ -142,18 +155,19 @@ def _answer(
         model: the network.
         case: in the store.
         seed: of the noise.
-        folder: where the answer goes.
-        kept: where the members go; None: nowhere.
+        target: what is written.
         progress: told of calls of the network.
     """
-    from ddmkit.run.answers import Answered, write_answer, write_member
+    from ddmkit.run.answers import Answered, write_answer, write_member, write_probability
     from ddmkit.sampling import answer_case
 
     started, task = time.perf_counter(), model.configuration.task
     ensemble = model.configuration.sampling.ensemble
-    keep = (lambda *_: None) if kept is None else partial(write_member, kept, case.case, task)
+    keep = partial(write_member, target.folder, case.case, task) if target.members else (lambda *_: None)
     answer = answer_case(model, case, ensemble=ensemble, seed=seed, progress=progress, keep=keep)
-    numbers = write_answer(folder, case.case, answer, task)
+    numbers = write_answer(target.folder, case.case, answer, task)
+    if target.calibration is not None:
+        write_probability(target.folder, case.case, task, answer.mean, target.calibration)
     return Answered(
         seconds=round(time.perf_counter() - started, 2),
         voxels=int((answer.labels > 0).sum()),
@@ -209,6 +223,21 @@ def _weights(folder: RunFolder, checkpoint: str) -> Path:
     return folder.find_checkpoint(checkpoint)
 
 
+def _calibration(path: Path | None, budget: str | None) -> Calibration | None:
+    from ddmkit import ConfigurationError
+    from ddmkit.calibration import read_calibration
+
+    if path is None:
+        return None
+    if budget is not None:
+        msg = (
+            f"--calibration {path} holds for the steps and members that it was fitted to, and --budget {budget} picks "
+            "its own: leave out --budget, and type --steps and --ensemble as they were."
+        )
+        raise ConfigurationError(msg)
+    return read_calibration(path)
+
+
 def _with_options(
     registry: Registry, configuration: Configuration, names: dict[str, str], options: list[str]
 ) -> Configuration:
@@ -241,13 +270,23 @@ def _of_split(folder: RunFolder, splits: dict[str, str], split: Split) -> list[s
     return names
 
 
-def _made_by(configuration: Configuration, run: Path, weights: Path, seed: int, budget: float | None) -> dict[str, Any]:
+def _made_by(
+    configuration: Configuration,
+    run: Path,
+    weights: Path,
+    seed: int,
+    budget: float | None,
+    calibration: Calibration | None,
+) -> dict[str, Any]:
     """Return what all answers of a folder share."""
+    from ddmkit.run.folder import weights_digest
+
     sampling = configuration.sampling
     limits = {"tolerance": sampling.tolerance, "most": sampling.most} if sampling.ensemble == "auto" else {}
     return {
         "run": str(run.resolve()),
         "checkpoint": weights.name,
+        "weights": weights_digest(weights),
         "seed": seed,
         "budget": budget,
         "ensemble": sampling.ensemble,
@@ -255,4 +294,6 @@ def _made_by(configuration: Configuration, run: Path, weights: Path, seed: int, 
         "combine": sampling.combine,
         "sampler": configuration.sampler.tree(),
         "task": configuration.task.tree(),
+        "calibration": None if calibration is None else calibration.digest,
+        "calibrated_on": None if calibration is None else list(calibration.cases),
     }

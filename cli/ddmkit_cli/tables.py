@@ -36,7 +36,7 @@ def score_table(title: str, scores: Sequence[Score], scoring: Scoring) -> Table:
     """Return a row for each case and region."""
     titles = scoring.titles()
     table = table_of(title, "case", "region", *titles.values(), "note")
-    _justify(table, list(titles.values()), width=8)
+    justify(table, list(titles.values()), width=8)
     for score in scores:
         numbers = (f"{score.dice:.3f}", f"{score.hd95:.2f}", f"{score.surface_dice:.3f}")
         table.add_row(score.case, score.region, *numbers, score.note or "")
@@ -47,7 +47,7 @@ def summary_table(summary: Mapping[str, Summary], scoring: Scoring) -> Table:
     """Return a row for each region: mean ± standard deviation, and the interval of the mean below it."""
     titles = scoring.titles()
     table = table_of("", "region", "cases", "missed", *titles.values())
-    _justify(table, ["cases", "missed", *titles.values()])
+    justify(table, ["cases", "missed", *titles.values()])
     for region, row in summary.items():
         numbers = (
             _spread(row["dice_mean"], row["dice_std"], row["dice_interval"], 3),
@@ -63,7 +63,7 @@ def comparison_table(title: str, comparison: Mapping[str, Comparison], scoring: 
     """Return a row for each region and score: the mean difference, how sure it is, and who is better how often."""
     headings = ("mean difference", "p", "A better / equal / worse")
     table = table_of(title, "region", "score", *headings)
-    _justify(table, headings)
+    justify(table, headings)
     for region, row in comparison.items():
         for difference, name, decimals in (
             (row["dice"], scoring.titles()["dice"], 3),
@@ -84,7 +84,7 @@ def print_definition(definition: Mapping[str, str]) -> None:
         out.print(f"{name}: {meaning}", style="dim")
 
 
-def _justify(table: Table, headings: Sequence[str], width: int | None = None) -> None:
+def justify(table: Table, headings: Sequence[str], width: int | None = None) -> None:
     """Lay columns of numbers to the right, their headings folded to a width."""
     for column in table.columns:
         if column.header in headings:

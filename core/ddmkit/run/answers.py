@@ -19,6 +19,7 @@ from ddmkit.volume import write_like
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ddmkit.calibration import Calibration
     from ddmkit.configuration import Configuration
     from ddmkit.dataset import Case, Dataset
     from ddmkit.sampling import Answer
@@ -168,11 +169,41 @@ def write_member(folder: Path, case: Case, task: Task, number: int, readout: np.
     _write_channels(folder, case, task, f"member-{number + 1:03}", readout)
 
 
-def _write_channels(folder: Path, case: Case, task: Task, what: str, arrays: np.ndarray) -> None:
+def write_probability(folder: Path, case: Case, task: Task, mean: np.ndarray, calibration: Calibration) -> None:
+    """Write CASE_prob, what a calibration makes of the ensemble's mean, on the case's own grid.
+
+    Args:
+        folder: where it goes.
+        case: what was answered.
+        task: what the mean's channels are.
+        mean: (C, X, Y, Z).
+        calibration: that has a curve for each of them.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    curves = [calibration.curves[channel] for channel in task.x0_channels]
+    _write_channels(folder, case, task, "prob", (curve.of(of) for curve, of in zip(curves, mean, strict=True)))
+
+
+def _write_channels(folder: Path, case: Case, task: Task, what: str, arrays: Iterable[np.ndarray]) -> None:
     like = case.images[task.modalities[0]].path
-    for channel, array in zip(task.x0_channels, arrays, strict=True):
-        ending = what if len(task.x0_channels) == 1 else f"{what}_{channel}"
-        write_like(folder / f"{case.name}_{ending}.nii.gz", array, like)
+    for path, array in zip(map_files(folder, case.name, task, what).values(), arrays, strict=True):
+        write_like(path, array, like)
+
+
+def map_files(folder: Path, case: str, task: Task, what: str) -> dict[str, Path]:
+    """Return where the maps of a case are by channel, be they written or not.
+
+    Args:
+        folder: of the answers.
+        case: its name.
+        task: what was answered.
+        what: is mapped, such as "mean".
+    """
+    channels = task.x0_channels
+    endings = {channel: what if len(channels) == 1 else f"{what}_{channel}" for channel in channels}
+    return {channel: folder / f"{case}_{ending}.nii.gz" for channel, ending in endings.items()}
 
 
 def write_answered(folder: Path, made_by: Mapping[str, Any], memory: int, answered: Mapping[str, Answered]) -> None:

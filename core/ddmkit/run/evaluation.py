@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ddmkit.task import Task
 
 
+_BESIDE = r"_(?:mean|var|prob|member-\d+)(?=_|$)"
+"""How the names of what a sampling writes beside an answer go on behind the case's."""
 _SAY_LABELS = "say what the numbers in the predictions mean, as in --labels 1=liver,2=lesion"
 
 
@@ -93,7 +95,7 @@ class Matched(NamedTuple):
 def match(
     predictions: Path, cases: Mapping[str, Case], wrong: Mapping[str, str], place: Place, *, skip_bad: bool = False
 ) -> Matched:
-    """Match files to cases by name; what a sampling wrote beside its answers (_mean, _var) is no prediction.
+    """Match files to cases by name; what a sampling wrote beside its answers (_mean, _var, _prob) is no prediction.
 
     Args:
         predictions: the folder of the files.
@@ -152,8 +154,8 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _lies_beside(stem: str, known: AbstractSet[str]) -> bool:
-    """Tell whether a file is mean, variance or member, of one channel or the only one, beside a prediction."""
-    return any(stem[: ending.start()] in known for ending in re.finditer(r"_(?:mean|var|member-\d+)(?=_|$)", stem))
+    """Tell whether a file is a map, of one channel or the only one, or a member beside a prediction."""
+    return any(stem[: ending.start()] in known for ending in re.finditer(_BESIDE, stem))
 
 
 def score_pair(pair: Pair, labels: Mapping[int, str], task: Task, scoring: Scoring) -> list[Score]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shutil
@@ -275,6 +276,21 @@ def read_state(checkpoint: Path) -> State:
         return State(int(state["step"]), best, int(state["validated"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"The checkpoint {checkpoint} is damaged: its state.json cannot be read ({error})."
+        raise CheckpointError(msg) from error
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """Return a name for the weights of a checkpoint, the same wherever its run lies and whatever it is called.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    path = checkpoint / "model.safetensors"
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        msg = f"Cannot read {path}: {error.strerror}; choose another --checkpoint, or copy the run again."
         raise CheckpointError(msg) from error
 
 

@@ -73,8 +73,18 @@ def test_a_prediction_without_a_reference_or_a_case_is_told_of_and_not_scored(tm
     assert ([pair.case.name for pair in found.pairs], found.unlabelled) == (["a"], ["b", "stranger"])
 
 
-def test_means_and_variances_lie_beside_predictions_whether_those_have_a_case_or_not(tmp_path: Path) -> None:
-    endings = ("seg", "mean", "var", "mean_liver", "var_left mean lobe", "mean_mean_var")
+def test_maps_and_members_lie_beside_predictions_whether_those_have_a_case_or_not(tmp_path: Path) -> None:
+    endings = (
+        "seg",
+        "mean",
+        "var",
+        "mean_liver",
+        "var_left mean lobe",
+        "mean_mean_var",
+        "prob",
+        "prob_liver",
+        "member-012",
+    )
     names = [f"{case}_{ending}.nii.gz" for case in ("a", "stranger") for ending in endings]
     found = match(folder_of(tmp_path, *names, "c.nii", "c_mean.nii"), CASES, {}, DATA)
     # a_mean is a case of its own here.
