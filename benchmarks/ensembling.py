@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks import machine, paper
 from benchmarks.experiment import (
     about,
+    about_times,
     add_question,
     command_line,
     ensembles_of,
@@ -26,6 +27,7 @@ from benchmarks.experiment import (
 )
 from benchmarks.figures import FIELDS, colour, grid, save, tidy
 from benchmarks.subjects import find_subjects
+from ddmkit_cli.console import bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_question(parser)
     parser.add_argument("--members", type=numbers, default=[1, 3, 5, 7, 15], help="sizes of ensembles")
     given = parser.parse_args(arguments)
-    with told() as progress:
-        subjects = find_subjects(given.runs, question_of(given), progress)
-        ensembles = ensembles_of(subjects, given, progress)
-    result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
-    _draw(subjects, ensembles, given.out / f"{NAME}-{machine.slug()}.png")
-    machine.write(NAME, result, f"{_table(subjects, ensembles)}\n\n{about(subjects, given)}", given.out)
+    with told():
+        with bars() as progress:
+            subjects = find_subjects(given.runs, question_of(given), progress)
+            ensembles = ensembles_of(subjects, given, progress)
+        result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
+        _draw(subjects, ensembles, given.out / f"{NAME}-{machine.slug()}.png")
+        closing = f"{about(subjects, given)} {about_times()}"
+        machine.write(NAME, result, f"{_table(subjects, ensembles)}\n\n{closing}", given.out)
 
 
 def _table(subjects: Sequence[Subject], ensembles: Sequence[Ensemble]) -> str:

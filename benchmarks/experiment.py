@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from benchmarks import machine, paper
 from benchmarks.answering import Answering, digest
 from benchmarks.kept import Kept
 from benchmarks.subjects import Question
 from ddmkit.errors import DdmkitError
 from ddmkit.summary import summarise
-from ddmkit_cli.console import bars, log_to_stderr, problem
+from ddmkit_cli.console import log_to_stderr, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -108,12 +110,11 @@ def number(text: str) -> int:
 
 
 @contextmanager
-def told() -> Generator[Callable[[str, int, int], None]]:
-    """Yield what shows progress; answer a user's own mistake, and Ctrl-C, with one sentence."""
+def told() -> Generator[None]:
+    """Answer a user's own mistake, and Ctrl-C, with one sentence."""
     log_to_stderr()
     try:
-        with bars() as progress:
-            yield progress
+        yield
     except DdmkitError as error:
         problem(str(error))
         raise SystemExit(error.exit_status) from error
@@ -145,6 +146,7 @@ def facts(subjects: Sequence[Subject], given: argparse.Namespace) -> dict[str, A
         "scoring": scoring.model_dump(mode="json"),
         "definition": scoring.definition(),
         "paper": paper.plain(),
+        "threads": torch.get_num_threads(),
         "runs": {subject.name: _run_facts(subject) for subject in subjects},
     }
 
@@ -185,6 +187,11 @@ def about(subjects: Sequence[Subject], given: argparse.Namespace) -> str:
         f"Ours: {cases} {given.split} cases under `{given.data.resolve().name}`; training steps: {steps}. "
         f"{titles['hd95']}; ± is the standard deviation over cases. {paper.OF_WHAT}"
     )
+
+
+def about_times() -> str:
+    """Return the sentence that says what seconds are of."""
+    return f"Seconds are of sampling and combining members, without scoring; threads: {torch.get_num_threads()}."
 
 
 def spread(mean: float, std: float, digits: int) -> str:

@@ -18,6 +18,7 @@ from benchmarks.figures import save
 from benchmarks.kept import FOLDER, Kept
 from benchmarks.pictured import Pictured, look, read, write
 from benchmarks.subjects import find_subjects
+from ddmkit_cli.console import bars
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -41,11 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_question(parser, cases="2")
     parser.add_argument("--members", type=number, default=5, help="that are sampled and shown")
     given = parser.parse_args(arguments)
-    with told() as progress:
-        subject, pictures = _looked(given, progress)
-    result = {**facts([subject], given), "members": given.members, "cases": list(map(_plain, pictures))}
-    _draw(subject, pictures, given.out / f"{NAME}-{machine.slug()}.png")
-    machine.write(NAME, result, f"{_table(subject, pictures)}\n\n{about([subject], given)}", given.out)
+    with told():
+        with bars() as progress:
+            subject, pictures = _looked(given, progress)
+        result = {**facts([subject], given), "members": given.members, "cases": list(map(_plain, pictures))}
+        _draw(subject, pictures, given.out / f"{NAME}-{machine.slug()}.png")
+        machine.write(NAME, result, f"{_table(subject, pictures)}\n\n{about([subject], given)}", given.out)
 
 
 def _looked(given: Namespace, progress: Callable[[str, int, int], None]) -> tuple[Subject, list[Pictured]]:

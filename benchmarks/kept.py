@@ -31,11 +31,15 @@ class Kept:
     """A file of findings, one JSON object a line; experiments that share a folder share it.
 
     Args:
-        folder: of the results.
+        folder: of the results; it is made, so that one that cannot be written to is known before hours of work.
+
+    Raises:
+        StorageError: it cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FOLDER / "scores.jsonl"
+        self._write("")
         self._found = {(one.key, one.members): one for one in map(_found, _whole_lines(self._path))}
 
     def get(self, key: str, members: int) -> Found | None:
@@ -49,15 +53,17 @@ class Kept:
             StorageError: it cannot be written.
         """
         record = {**found._asdict(), "scores": [score._asdict() for score in found.scores]}
-        line = json.dumps(record, allow_nan=False)
+        self._write(f"\n{json.dumps(record, allow_nan=False)}\n")  # the line before may have been cut short
+        self._found[found.key, found.members] = found
+
+    def _write(self, text: str) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n")  # the line before may have been cut short
+                file.write(text)
         except OSError as error:
-            msg = f"Cannot write {self._path}: {error.strerror}. Type the same command again to go on."
+            msg = f"Cannot write {self._path}: {error.strerror}. Give another --out, or make room and type this again."
             raise StorageError(msg) from error
-        self._found[found.key, found.members] = found
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

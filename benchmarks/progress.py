@@ -61,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         named = zip(names_of(given.runs), given.runs, strict=True)
         courses = [_course(registry, name, RunFolder(run)) for name, run in named]
         scoring = _one_scoring(courses)
-    result = {
-        "scoring": scoring.model_dump(mode="json"),
-        "definition": scoring.definition(),
-        "paper": paper.plain(),
-        "runs": {course.name: _plain(course) for course in courses},
-    }
-    _draw(courses, given.out / f"{NAME}-{machine.slug()}.png")
-    machine.write(NAME, result, f"{_table(courses)}\n\n{_about(courses, scoring)}", given.out)
+        result = {
+            "scoring": scoring.model_dump(mode="json"),
+            "definition": scoring.definition(),
+            "paper": paper.plain(),
+            "runs": {course.name: _plain(course) for course in courses},
+        }
+        _draw(courses, given.out / f"{NAME}-{machine.slug()}.png")
+        machine.write(NAME, result, f"{_table(courses)}\n\n{_about(courses, scoring)}", given.out)
 
 
 def _course(registry: Registry, name: str, folder: RunFolder) -> Course:
@@ -119,21 +119,22 @@ def _table(courses: Sequence[Course]) -> str:
             f"{one.step}{' (best)' if one.step == course.best else ''}",
             spread(row["dice_mean"], row["dice_std"], 3),
             spread(row["hd95_mean"], row["hd95_std"], 2),
-            *paper.shown(course.method, 1),
         ]
         for course in courses
         for one in course.validations
         for region, row in one.summary.items()
     ]
-    return table(["run", "region", "step", "Dice", "HD95 mm", "the paper's best: Dice", "HD95 mm"], rows)
+    methods = dict.fromkeys(course.method for course in courses if course.method)
+    theirs = [[f"the paper's {method}", "whole", "(best)", *paper.shown(method, 1)] for method in methods]
+    return table(["run", "region", "step", "Dice", "HD95 mm"], [*rows, *theirs])
 
 
 def _about(courses: Sequence[Course], scoring: Scoring) -> str:
     cases = sorted({len({score.case for score in one.scores}) for course in courses for one in course.validations})
     return (
         f"Ours: {' or '.join(map(str, cases))} validation cases; {scoring.titles()['hd95']}; ± is the standard "
-        "deviation over cases. The best step is that of the highest mean Dice. Beside each stands what the paper's "
-        f"best checkpoint scores on its test cases with one member. {paper.OF_WHAT}"
+        "deviation over cases. The best step is that of the highest mean Dice. The paper's best checkpoint "
+        f"is scored on its test cases with one member. {paper.OF_WHAT}"
     )
 
 
@@ -145,7 +146,9 @@ def _draw(courses: Sequence[Course], path: Path) -> None:
             _draw_course(axes, course, region, field, colour(number))
         axes.set(xlabel="training step", xlim=(0, None), ylim=(0, 1) if field == "dice" else (0, None))
         tidy(axes)
-    places[regions[0], FIELDS[0]].legend(loc="lower right")
+    first = places[regions[0], FIELDS[0]]
+    first.plot([], [], "ko", fillstyle="none", markersize=10, label="best checkpoint")
+    first.legend(loc="lower right")
     save(figure, path)
 
 

@@ -31,6 +31,7 @@ from benchmarks.experiment import (
 from benchmarks.figures import FIELDS, colour, grid, save, tidy
 from benchmarks.subjects import find_subjects
 from ddmkit.errors import DataError
+from ddmkit_cli.console import bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,13 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_question(parser)
     parser.add_argument("--members", type=numbers, default=[1, 15], help="sizes of ensembles")
     given = parser.parse_args(arguments)
-    with told() as progress:
-        subjects = find_subjects(given.runs, question_of(given), progress)
-        _refuse_different(subjects)
-        ensembles = ensembles_of(subjects, given, progress)
-    result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
-    _draw(subjects, ensembles, given.out / f"{NAME}-{machine.slug()}.png")
-    machine.write(NAME, result, f"{_table(subjects, ensembles)}\n\n{about(subjects, given)}", given.out)
+    with told():
+        with bars() as progress:
+            subjects = find_subjects(given.runs, question_of(given), progress)
+            _refuse_different(subjects)
+            ensembles = ensembles_of(subjects, given, progress)
+        result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
+        _draw(subjects, ensembles, given.out / f"{NAME}-{machine.slug()}.png")
+        machine.write(NAME, result, f"{_table(subjects, ensembles)}\n\n{about(subjects, given)}", given.out)
 
 
 def _refuse_different(subjects: Sequence[Subject]) -> None:

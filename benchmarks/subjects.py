@@ -79,7 +79,23 @@ def find_subjects(runs: Sequence[Path], question: Question, progress: Callable[[
     """
     registry = Registry()
     names = names_of(runs)
-    return [_find(registry, name, RunFolder(run), question, progress) for name, run in zip(names, runs, strict=True)]
+    subjects = [
+        _find(registry, name, RunFolder(run), question, progress) for name, run in zip(names, runs, strict=True)
+    ]
+    _refuse_several_scorings(subjects)
+    return subjects
+
+
+def _refuse_several_scorings(subjects: Sequence[Subject]) -> None:
+    first = subjects[0]
+    for subject in subjects:
+        scoring = first.configuration.scoring
+        if subject.configuration.scoring != scoring:
+            msg = (
+                f"The runs {first.name} and {subject.name} score by different definitions: add "
+                f"-o scoring.hd95={scoring.hd95} -o scoring.tolerance={scoring.tolerance:g} for all."
+            )
+            raise ConfigurationError(msg)
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:

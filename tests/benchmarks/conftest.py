@@ -1,12 +1,15 @@
-"""One tiny run for all experiments, trained once."""
+"""Two tiny runs for all experiments, trained once."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import TINY, call
+from tests.benchmarks.looking import ddmkit
+from tests.cli.program import TINY
 
 OPTIONS = [option for option in TINY if "dataset." not in option]
 """Of the command line's tiny run, for cases that are there."""
@@ -16,18 +19,22 @@ OPTIONS = [option for option in TINY if "dataset." not in option]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the cases `data/`, and two runs on them, `run/` and `coarse/`."""
     folder = tmp_path_factory.mktemp("experiments")
-    _succeed(folder, "phantom", "data", "--cases", "8", "--shape", "24,24,16")
-    _succeed(folder, "train", "--data", "data", "--run", "run", *OPTIONS)
-    coarse = [option for option in OPTIONS if "patch." not in option]
-    _succeed(folder, "train", "--data", "data", "--run", "coarse", "--patch", "half", "--encoding", "none", *coarse)
+    data = folder / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDMKIT_CACHE", str(folder / "cache"))
+        ddmkit("phantom", data, "--cases", "8", "--shape", "24,24,16")
+        ddmkit("train", "--data", data, "--run", folder / "run", *OPTIONS)
+        half = ["--patch", "half", "--encoding", "none", *(option for option in OPTIONS if "patch." not in option)]
+        ddmkit("train", "--data", data, "--run", folder / "coarse", *half)
     return folder
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep out of the user's cache, and leave the log of all other tests as it was."""
     monkeypatch.setenv("DDMKIT_CACHE", str(place / "cache"))
-
-
-def _succeed(folder: Path, *arguments: str) -> None:
-    done = call(folder, *arguments)
-    assert done.returncode == 0, done.stderr
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -1,4 +1,4 @@
-"""Look at what an experiment wrote."""
+"""Run ddmkit within this process, and look at what an experiment wrote."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from typing import Any
 import matplotlib.image
 import pytest
 from benchmarks import machine
+
+from ddmkit_cli.app import app
+
+
+def ddmkit(*arguments: str | Path) -> None:
+    """Run a command, which is to succeed."""
+    app([str(argument) for argument in arguments], standalone_mode=False)
 
 
 def written(folder: Path, name: str) -> dict[str, Any]:

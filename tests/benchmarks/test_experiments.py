@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks import answering, ensembling, gallery, pictured, progress, single, steps
 
-from tests.benchmarks.looking import written
-from tests.cli.program import call
+from ddmkit import sampling
+from ddmkit.sampling import Answer, Model
+from ddmkit.stored_case import StoredCase
+from tests.benchmarks.looking import ddmkit, written
 
 Main = Callable[[list[str]], None]
 SAMPLING = (ensembling, steps, gallery, single)
@@ -41,12 +45,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_ensemble_scores_as_ddmkit_sample_and_evaluate_say(place: Path, tmp_path: Path) -> None:
     ensembling.main(asked(place, tmp_path, "--cases", "1", "--members", "1,2,3"))
     found = written(tmp_path, "ensembling")
-    (case,) = found["runs"]["run"]["cases"]
+    (case,), data = found["runs"]["run"]["cases"], place / "data"
     for one in found["ensembles"]:
-        answers, members = f"answers-{one['members']}", str(one["members"])
-        call(place, "sample", "run", "--input", "data", "--cases", case, "--ensemble", members, "--out", answers)
-        call(place, "evaluate", answers, "--reference", "data", "--json", "scores.json")
-        scored = json.loads((place / "scores.json").read_text("utf-8"))["cases"]
+        answers, members, scores = tmp_path / f"answers-{one['members']}", str(one["members"]), tmp_path / "scores.json"
+        ddmkit("sample", place / "run", "--input", data, "--cases", case, "--ensemble", members, "--out", answers)
+        ddmkit("evaluate", answers, "--reference", data, "--json", scores)
+        scored = json.loads(scores.read_text("utf-8"))["cases"]
         assert [{name: value for name, value in score.items() if name != "seconds"} for score in one["cases"]] == scored
     assert [one["members"] for one in found["ensembles"]] == [1, 2, 3]
 
@@ -56,34 +60,29 @@ def test_an_experiment_that_was_stopped_goes_on_where_it_was(
 ) -> None:
     arguments = asked(place, tmp_path / "stopped", "--members", "1,3")
     sampled: list[str] = []
-    answer_case = answering.answer_case
+    answer_case = sampling.answer_case
 
-    def stopped(model: answering.Model, case: answering.StoredCase, **more: object) -> None:
-        if sampled:
+    def stopped_at_second(model: Model, case: StoredCase, **more: Any) -> Answer:  # noqa: ANN401 - handed on
+        if len(sampled) == 1:
+            sampled.append("stopped")
             raise KeyboardInterrupt
         sampled.append(case.name)
-        answer_case(model, case, **more)  # type: ignore[arg-type] # handed on as it came
+        return answer_case(model, case, **more)
 
-    monkeypatch.setattr(answering, "answer_case", stopped)
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(answering, "answer_case", stopped_at_second)
+    with pytest.raises(SystemExit) as ended:
         ensembling.main(arguments)
+    assert ended.value.code == 1
     kept = tmp_path / "stopped" / "kept" / "scores.jsonl"
     kept.write_text(kept.read_text("utf-8") + '{"key": "cut sh', "utf-8")
-
-    def again(model: answering.Model, case: answering.StoredCase, **more: object) -> None:
-        sampled.append(case.name)
-        answer_case(model, case, **more)  # type: ignore[arg-type] # handed on as it came
-
-    monkeypatch.setattr(answering, "answer_case", again)
     ensembling.main(arguments)
     ensembling.main(arguments)
-    assert len(sampled) == len(set(sampled)) == 2
+    first, stop, second = sampled
+    assert (first != second, stop) == (True, "stopped")
     monkeypatch.setattr(answering, "answer_case", answer_case)
     ensembling.main(asked(place, tmp_path / "whole", "--members", "1,3"))
-    stopped_scores, whole_scores = (
-        [one["summary"] for one in written(tmp_path / name, "ensembling")["ensembles"]] for name in ("stopped", "whole")
-    )
-    assert stopped_scores == whole_scores
+    went_on, whole = (written(tmp_path / name, "ensembling")["ensembles"] for name in ("stopped", "whole"))
+    assert [one["summary"] for one in went_on] == [one["summary"] for one in whole]
 
 
 def test_steps_are_combined_with_members_and_the_runs_own_steps_are_ensemblings(
@@ -157,6 +156,9 @@ def test_a_folder_that_is_no_run_is_refused(
 def test_mistakes_are_answered_with_a_sentence(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
+    shutil.copytree(place / "run", place / "unlike")
+    settings = (place / "unlike" / "config.yaml").read_text("utf-8")
+    (place / "unlike" / "config.yaml").write_text(settings.replace("hd95: pooled", "hd95: mean"), "utf-8")
     for more, said, status in (
         (["--cases", "a,b"], "'a'", 2),
         (["--data", str(empty)], "No dataset recognises", 1),
@@ -166,6 +168,10 @@ def test_mistakes_are_answered_with_a_sentence(place: Path, tmp_path: Path, caps
         assert refused(ensembling.main, asked(place, tmp_path / "out", *more), said, capsys) == status
     assert refused(steps.main, asked(place, tmp_path, "--steps", "1,2000"), "1000", capsys) == 2
     assert refused(progress.main, [str(empty), "--out", str(tmp_path)], "is no run folder", capsys) == 2
+    unlike = [str(place / "unlike"), *asked(place, tmp_path)]
+    assert refused(single.main, unlike, "score by different definitions", capsys) == 2
+    (tmp_path / "file").touch()
+    assert refused(ensembling.main, asked(place, tmp_path / "file"), "Cannot write", capsys) == 1
     twice = [str(place / "run"), *asked(place, tmp_path)]
     assert refused(single.main, twice, "is named twice", capsys) == 2
 
