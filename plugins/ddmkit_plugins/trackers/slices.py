@@ -30,7 +30,9 @@ class Slice(NamedTuple):
     @property
     def aspect(self) -> float:
         """Height of a pixel by its width."""
-        sides = dict(zip(_to_lps(self.affine)[:, 0].astype(int).tolist(), spacing_of(self.affine), strict=True))
+        sides: dict[int, float] = dict(
+            zip(_to_lps(self.affine)[:, 0].astype(int).tolist(), spacing_of(self.affine), strict=True)
+        )
         return sides[1] / sides[0]
 
 
