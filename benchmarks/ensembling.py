@@ -86,7 +86,9 @@ def _draw(subjects: Sequence[Subject], ensembles: Sequence[Ensemble], path: Path
             _draw_run(axes, mine, region, field, colour(number))
         axes.set(xlabel="members", xticks=sorted({one.members for one in ensembles}))
         tidy(axes)
-    places[regions[0], FIELDS[0]].legend(loc="best")
+    first = places[regions[0], FIELDS[0]]
+    first.plot([], [], color="gray", alpha=0.5, linewidth=0.8, label="each case")
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     save(figure, path)
 
 

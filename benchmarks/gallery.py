@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 NAME = "gallery"
 _INCHES = 1.5
 """Width of a picture."""
+_LETTERS = 20
+"""That fit below it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,12 +118,17 @@ def _draw_row(row: Sequence[Axes], pictured: Pictured, most: float) -> None:
     """Draw one case; `most` is the variance that is drawn brightest, for all cases the same."""
     contrast, reference, *members, mean, variance = row
     whole = float(pictured.channels)
-    _show(contrast, pictured, pictured.contrast, 1, f"{pictured.case[-18:]}, slice {pictured.level}")
+    _show(contrast, pictured, pictured.contrast, 1, f"{_short(pictured.case)}\nslice {pictured.level}")
     _show(reference, pictured, pictured.reference, 1)
     for axes, member, scores in zip(members, pictured.members, pictured.alone, strict=True):
         _show(axes, pictured, member, whole, _said(scores))
     _show(mean, pictured, pictured.mean, whole, _said(pictured.together))
     _show(variance, pictured, pictured.variance, most, f"up to {pictured.variance.max():.2f}", "magma")
+
+
+def _short(name: str) -> str:
+    """Return as much of a case's name as fits below its picture: the end, which tells cases apart."""
+    return name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}"
 
 
 def _said(scores: Sequence[Score]) -> str:
@@ -133,7 +140,7 @@ def _show(  # noqa: PLR0913, PLR0917 - what is drawn, and how
 ) -> None:
     axes.imshow(pixels, cmap=colours, vmin=0, vmax=most, aspect=pictured.aspect)
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(below, fontsize="small")
+    axes.set_xlabel(below, fontsize="x-small")
     axes.spines[:].set_visible(False)
 
 
