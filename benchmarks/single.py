@@ -96,8 +96,8 @@ def _table(subjects: Sequence[Subject], ensembles: Sequence[Ensemble]) -> str:
     theirs = [
         ["the paper's", method, "whole", members, *paper.shown(method, members)]
         for method, by_members in paper.METHODS.items()
-        for members in (1, 15)
-        if members in by_members
+        for members in by_members
+        if members in {1, 15, *(one.members for one in ensembles)}
     ]
     nnunet = ["the paper's", "nnU-Net", "whole", "–", f"{paper.NNUNET.dice:.2f}", f"{paper.NNUNET.hd95:.2f}"]
     return table(["run", "method", "region", "members", "Dice", "HD95 mm"], [*ours, *theirs, nnunet])
