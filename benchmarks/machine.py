@@ -43,10 +43,10 @@ def slug() -> str:
 
 def write(name: str, result: dict[str, Any], table: str, folder: Path = RESULTS) -> None:
     """Write `name-MACHINE.json` and `.md` into a folder, by default benchmarks/results/, and print the table."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     machine = describe()
     stem = f"{name}-{slug()}"
-    (folder / f"{stem}.json").write_text(json.dumps({"machine": machine, **result}, indent=2) + "\n")
+    (folder / f"{stem}.json").write_text(json.dumps({"machine": machine, **result}, indent=2, allow_nan=False) + "\n")
     said = ", ".join(f"{key} {value}" for key, value in machine.items())
     (folder / f"{stem}.md").write_text(f"{table}\n\nMachine: {said}.\n")
     print(table)

@@ -93,7 +93,7 @@ def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which case
     there = {case.name: case for case in found.cases}
     names = sorted(there.keys() | found.wrong.keys())
     if asked is not None:
-        _refuse_strangers(asked, names, source)
+        refuse_strangers(asked, names, source)
         names = sorted(set(asked.names))
     bad = {name: found.wrong[name] for name in names if name in found.wrong}
     refuse_or_skip(bad, len(names), place, skip_bad=skip_bad)
@@ -123,7 +123,17 @@ def _ways_to(folders: Iterable[Path]) -> set[Path]:
     return {Path(way(folder)) for folder in folders for way in (os.path.abspath, os.path.realpath)}
 
 
-def _refuse_strangers(asked: Asked, names: Sequence[str], source: Path) -> None:
+def refuse_strangers(asked: Asked, names: Sequence[str], source: Path) -> None:
+    """Make sure that every case that is asked for is there.
+
+    Args:
+        asked: for which ones, and by what.
+        names: of the cases that there are.
+        source: the folder that they are in.
+
+    Raises:
+        ConfigurationError: one is not, or none is asked for.
+    """
     if not asked.names:
         msg = f"{asked.by} names no case; the first under {source} are {few(names)}."
         raise ConfigurationError(msg)

@@ -16,7 +16,10 @@ from ddmkit.summary import summarise
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from ddmkit.configuration import Configuration
+    from ddmkit.measures import Mask
     from ddmkit.sampling import Model
     from ddmkit.scoring import Score
     from ddmkit.stored_case import StoredCase
@@ -72,6 +75,32 @@ def take_picture(
     )
 
 
+def score_answer(configuration: Configuration, case: StoredCase, labels: NDArray[np.uint8]) -> list[Score]:
+    """Score an answer in every region that it and the case's reference tell.
+
+    Args:
+        configuration: whose task is answered, and by whose definitions the scores are.
+        case: with a reference.
+        labels: of `Answer`, shape (X, Y, Z).
+    """
+    reference = case.reference()
+    assert reference is not None  # noqa: S101 - only labelled cases are scored
+    task, classes = configuration.task, ("background", *configuration.task.answers)
+    regions = told(task.regions, classes, case.case.classes)
+    truth = Segmentation(reference, case.case.classes)
+    return score_case(case.name, Segmentation(labels, classes), truth, regions, case.spacing, configuration.scoring)
+
+
+def scored_mask(configuration: Configuration, case: StoredCase) -> Mask | None:
+    """Return where the reference has anything that is scored, shape (X, Y, Z); None for a case without one."""
+    labels = case.reference()
+    if labels is None:
+        return None
+    scored = frozenset[str]().union(*configuration.task.regions.values())
+    mask: Mask = np.isin(labels, [index for index, name in enumerate(case.case.classes) if name in scored])
+    return mask
+
+
 def _still(progress: Callable[[int, int], None], done: int, total: int, *_: int) -> None:
     progress(done, total)
 
@@ -80,25 +109,14 @@ def _score(model: Model, case: StoredCase, progress: Callable[[int, int], None])
     configuration = model.configuration
     ensemble = configuration.sampling.ensemble
     answer = answer_case(model, case, ensemble=ensemble, seed=configuration.seed, progress=progress)
-    reference = case.reference()
-    assert reference is not None  # noqa: S101 - only labelled cases are split
-    task, classes = configuration.task, ("background", *configuration.task.answers)
-    regions = told(task.regions, classes, case.case.classes)
-    truth = Segmentation(reference, case.case.classes)
-    return score_case(
-        case.name, Segmentation(answer.labels, classes), truth, regions, case.spacing, configuration.scoring
-    )
+    return score_answer(configuration, case, answer.labels)
 
 
 def _first_with_reference(
     configuration: Configuration, cases: Sequence[StoredCase]
 ) -> tuple[StoredCase, np.ndarray] | None:
-    scored = frozenset[str]().union(*configuration.task.regions.values())
     for case in cases:
-        labels = case.reference()
-        if labels is None:
-            continue
-        reference = np.isin(labels, [index for index, name in enumerate(case.case.classes) if name in scored])
-        if reference.any():
+        reference = scored_mask(configuration, case)
+        if reference is not None and reference.any():
             return case, reference
     return None

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.figure import Figure
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
 from ddmkit.files import whole_file
-from ddmkit.volume import spacing_of
 from ddmkit_plugins.trackers.curves import running_mean, thin
+from ddmkit_plugins.trackers.slices import Slice
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from matplotlib.axes import Axes
 
     from ddmkit.events import Picture
@@ -53,18 +52,17 @@ def draw_case(picture: Picture, path: Path) -> None:
         picture: one case as it was answered.
         path: of the PNG.
     """
+    shown_slice = Slice.with_most(picture.reference, picture.affine)
     volumes = (picture.image, picture.reference, picture.answer, picture.variance)
-    image, reference, answer, variance = (_radiological(volume, picture.affine) for volume in volumes)
-    level = int(reference.sum(axis=(0, 1)).argmax())
-    image, reference, answer, variance = (volume[:, :, level].T for volume in (image, reference, answer, variance))
-    x, y, _ = _radiological_sides(picture.affine)
+    image, reference, answer, variance = map(shown_slice.of, volumes)
+    aspect = shown_slice.aspect
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     plain, contours, spread = figure.subplots(1, 3)
     for axes in (plain, contours, spread):
         axes.set_axis_off()
-    plain.imshow(image, cmap="gray", aspect=y / x, vmin=0, vmax=1)
-    plain.set_title(f"{picture.case}, slice {level}")
-    contours.imshow(image, cmap="gray", aspect=y / x, vmin=0, vmax=1)
+    plain.imshow(image, cmap="gray", aspect=aspect, vmin=0, vmax=1)
+    plain.set_title(f"{picture.case}, slice {shown_slice.level}")
+    contours.imshow(image, cmap="gray", aspect=aspect, vmin=0, vmax=1)
     for mask, colour in ((reference, _REFERENCE), (answer, _ANSWER)):
         if mask.any() and not mask.all() and min(mask.shape) > 1:  # else there is no contour
             contours.contour(mask, levels=[0.5], colors=[colour], linewidths=1.5)
@@ -72,26 +70,10 @@ def draw_case(picture: Picture, path: Path) -> None:
         contours.plot([], [], color=colour, label=label)
     contours.legend(loc="lower right", fontsize="small")
     contours.set_title(f"answer of {picture.members} samples")
-    shown = spread.imshow(variance, cmap="magma", aspect=y / x, vmin=0, vmax=variance.max() or 1)
+    shown = spread.imshow(variance, cmap="magma", aspect=aspect, vmin=0, vmax=variance.max() or 1)
     figure.colorbar(shown, ax=spread, shrink=0.8)
     spread.set_title("variance over the samples")
     _save(figure, path)
-
-
-def _radiological(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turn (X, Y, Z) so that X runs to the patient's left, Y to the back, Z to the head: slices as they are read."""
-    turned: np.ndarray = apply_orientation(volume, _to_lps(affine))
-    return turned
-
-
-def _radiological_sides(affine: np.ndarray) -> list[float]:
-    """Return the voxel sides in mm of a volume that was turned."""
-    sides = dict(zip(_to_lps(affine)[:, 0].astype(int).tolist(), spacing_of(affine), strict=True))
-    return [sides[axis] for axis in range(3)]
-
-
-def _to_lps(affine: np.ndarray) -> np.ndarray:
-    return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(("L", "P", "S"))))
 
 
 def _draw_loss(axes: Axes, steps: np.ndarray, losses: np.ndarray) -> None:
