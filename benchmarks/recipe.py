@@ -1,0 +1,184 @@
+"""A better recipe: the preset `patchddm-plus` against the paper's, a supervised network, and itself with one change.
+
+python -m benchmarks.recipe [--minutes 10] [--seeds 2] [--ablation-minutes 3] [--ablation-seeds 1] [--arms a,b]
+
+All train on the same synthetic cases for as long, by the clock, one after the other; the same unseen cases are
+answered. Each result is kept in the working folder, so that the command goes on where it was stopped. The gap is the
+mean Dice of volumes sampled window by window, as in training, minus that of whole volumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.machine import RESULTS, slug, write
+from benchmarks.recipe_arms import ABLATION, ARMS, MAIN, PLUS, SUPERVISED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SPLIT = ("-o", "split.test=0.25", "-o", "split.validation=0.1")
+_FEW, _MANY = 5, 50
+"""Sampling steps."""
+_MANY_CASES = 4
+"""Cases that are sampled with many steps too, which takes long."""
+
+
+def main() -> None:
+    """Train what is not trained yet, and write what it came to."""
+    given = _arguments()
+    folder = Path(given.work)
+    data = folder / "cases"
+    if not data.exists():
+        words = ["--cases", str(given.cases), "--shape", given.shape, "--seed", "0"]
+        subprocess.run([sys.executable, "-m", "ddmkit_cli", "phantom", str(data), *words], check=True)
+    results = folder / "results.jsonl"
+    for name, seed, minutes in _asked(given):
+        if _found(results, name, seed, minutes) is None:
+            result = _measured(name, seed, minutes, data, folder)
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+            print(row(name, [result]), flush=True)
+    _report(given, results)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10, help="of training, of the preset and its rivals")
+    parser.add_argument("--seeds", type=int, default=2, help="0, 1, …: weights, windows and noise; the cases stay")
+    parser.add_argument("--ablation-minutes", type=float, default=3, help="of the preset with one change")
+    parser.add_argument("--ablation-seeds", type=int, default=1)
+    parser.add_argument("--arms", type=lambda names: names.split(","), default=list(ARMS), help="only these")
+    parser.add_argument("--cases", type=int, default=40)
+    parser.add_argument("--shape", default="64,64,64")
+    parser.add_argument("--work", default="recipe-work", help="where runs and results are kept")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the table and the picture go")
+    given = parser.parse_args()
+    if strangers := [name for name in given.arms if name not in ARMS]:
+        parser.error(f"there is no arm {strangers[0]!r}; there are {', '.join(ARMS)}")
+    return given
+
+
+def _asked(given: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
+    """Yield arm, seed and minutes of all trainings: rivals side by side, whatever else the machine does meanwhile."""
+    for seed in range(given.seeds):
+        yield from ((name, seed, given.minutes) for name in MAIN if name in given.arms)
+    for seed in range(given.ablation_seeds):
+        for name in (PLUS, *ABLATION):
+            if name in given.arms:
+                yield name, seed, given.ablation_minutes
+
+
+def _found(results: Path, name: str, seed: int, minutes: float) -> dict[str, Any] | None:
+    return next(
+        (one for one in _all(results) if (one["arm"], one["seed"], one["minutes"]) == (name, seed, minutes)), None
+    )
+
+
+def _all(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.is_file() else []
+
+
+def _measured(name: str, seed: int, minutes: float, data: Path, folder: Path) -> dict[str, Any]:
+    from benchmarks.recipe_subjects import opened, supervise, train, whole, window_by_window
+
+    run = folder / f"{name.replace(' ', '-')}-{seed}-{minutes:g}"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir(parents=True)
+    about = {"arm": name, "seed": seed, "minutes": minutes}
+    common = ("--data", str(data), *_SPLIT, "--seed", str(seed))
+    if name == SUPERVISED:
+        train([*ARMS[PLUS].words, *common], 0, run)  # whose windows it learns from
+        told = supervise(run / "run", 60 * minutes, seed)
+        return {**about, **told.spent._asdict(), "whole": told.whole, "windows": told.windows}
+    spent = train([*ARMS[name].words, *common], 60 * minutes, run)
+    model, cases = opened(run / "run")
+    test = cases["test"]
+    return {
+        **about,
+        **spent._asdict(),
+        "whole": whole(model, test, _FEW),
+        "windows": window_by_window(model, test, _FEW),
+        "many": whole(model, test[:_MANY_CASES], _MANY),
+    }
+
+
+def _report(given: argparse.Namespace, results: Path) -> None:
+    found = _all(results)
+    main_rows = [row(name, _of(found, name, given.minutes)) for name in MAIN]
+    small = [row(name, _of(found, name, given.ablation_minutes)) for name in (PLUS, *ABLATION)]
+    head = (
+        f"| {{}} | Dice, whole volumes | window by window | gap | {_MANY} steps instead of {_FEW} | training steps |\n"
+        "|---|---|---|---|---|---|"
+    )
+    tables = [
+        "\n".join([head.format(f"{given.minutes:g} minutes"), *filter(None, main_rows)]),
+        "\n".join([head.format(f"{given.ablation_minutes:g} minutes"), *filter(None, small)]),
+        "Dice: mean over unseen cases and seeds ± standard deviation of the seeds' means. "
+        f"{SUPERVISED}: window by window is nnU-Net's sliding window. What an arm is: "
+        + "; ".join(f"{name}: {arm.about}" for name, arm in ARMS.items())
+        + ".",
+    ]
+    arguments = {name: value for name, value in vars(given).items() if name not in {"work", "out"}}
+    write("recipe", {"arguments": arguments, "results": found}, "\n\n".join(tables), given.out)
+    _draw(given, found)
+
+
+def _of(found: list[dict[str, Any]], name: str, minutes: float) -> list[dict[str, Any]]:
+    return [one for one in found if one["arm"] == name and one["minutes"] == minutes]
+
+
+def row(name: str, seeds: list[dict[str, Any]]) -> str:
+    """Return a row of a table; nothing for an arm that was not asked for."""
+    if not seeds:
+        return ""
+    whole, windows = ([statistics.fmean(one[what]) for one in seeds] for what in ("whole", "windows"))
+    gap = statistics.fmean(windows) - statistics.fmean(whole)
+    many = "–"
+    if "many" in seeds[0]:
+        gains = [statistics.fmean(one["many"]) - statistics.fmean(one["whole"][: len(one["many"])]) for one in seeds]
+        many = f"{statistics.fmean(gains):+.3f}"
+    steps = statistics.fmean(one["steps"] for one in seeds)
+    return f"| {name} | {_spread(whole)} | {_spread(windows)} | {gap:+.3f} | {many} | {steps:.0f} |"
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def _draw(given: argparse.Namespace, found: list[dict[str, Any]]) -> None:
+    """Draw a dot for each seed of each arm."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    groups = [(name, given.minutes) for name in MAIN] + [(name, given.ablation_minutes) for name in (PLUS, *ABLATION)]
+    rows = [(name, minutes, seeds) for name, minutes in groups if (seeds := _of(found, name, minutes))]
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.32 * len(rows)), layout="constrained")
+    for place, (_, _, seeds) in enumerate(rows):
+        for what, colour, label in (
+            ("windows", "tab:orange", "window by window"),
+            ("whole", "tab:blue", "whole volumes"),
+        ):
+            dice = [statistics.fmean(one[what]) for one in seeds]
+            axes.scatter(dice, [place] * len(dice), color=colour, label=label if place == 0 else None, zorder=3)
+    axes.set_yticks(range(len(rows)), [f"{name}, {minutes:g} min" for name, minutes, _ in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.4)
+    axes.set_xlabel("mean Dice over unseen synthetic cases; a dot for each seed")
+    axes.set_xlim(-0.02, 1.0)
+    axes.legend(loc="lower left")
+    figure.savefig(given.out / f"recipe-{slug()}.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What is compared by `benchmarks.recipe`: ways to train, as they are typed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+PLUS = "patchddm-plus"
+PAPER = "patchddm"
+SUPERVISED = "supervised"
+"""A network of MONAI's, without diffusion, which is no command of ddmkit's."""
+
+
+class Arm(NamedTuple):
+    """One way to train."""
+
+    words: tuple[str, ...]
+    """After `ddmkit train`."""
+    about: str
+
+
+def _changed(about: str, *words: str) -> Arm:
+    return Arm(("--preset", PLUS, *words), about)
+
+
+MAIN: dict[str, Arm] = {
+    PLUS: _changed("the preset"),
+    PAPER: Arm(
+        ("--preset", PAPER, "-o", "preprocessing.frame=native"),
+        "the paper's preset, but volumes are not padded to 256³, which would be 64 times the work",
+    ),
+    SUPERVISED: Arm((), "MONAI's DynUNet, Dice + cross-entropy, the same windows, no diffusion"),
+}
+ABLATION: dict[str, Arm] = {
+    "group normalization": _changed("the paper's", "-o", "backbone.normalization=group"),
+    "predict eps": _changed("the paper's", "-o", "diffusion.prediction=eps", "-o", "task.overlap=0"),
+    "predict v": _changed("Salimans & Ho 2022", "-o", "diffusion.prediction=v", "-o", "task.overlap=0"),
+    "no Dice loss": _changed("squared error alone", "-o", "task.overlap=0"),
+    "mask values 0 and 1": _changed("the paper's", "-o", "task.background=0"),
+    "no averaged weights": _changed("the paper has none", "-o", "training.ema=null"),
+    "constant rate": _changed("the paper's", "-o", "training.decay=constant", "-o", "training.warmup=0"),
+    "no coordinates": _changed("windows do not know where they are", "--encoding", "none"),
+    "uniform windows": _changed("not more often from the centre", "--patch", "uniform"),
+    "concatenated skips": _changed("the usual U-Net", "--backbone", "unet3d-concat"),
+    "cosine schedule": _changed("Nichol & Dhariwal 2021", "--schedule", "cosine"),
+}
+"""One change at a time against the preset."""
+ARMS: dict[str, Arm] = {**MAIN, **ABLATION}

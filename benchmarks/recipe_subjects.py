@@ -1,0 +1,214 @@
+"""Subjects of `benchmarks.recipe`: a run trained for some minutes, a supervised network likewise, and their scores."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from monai.inferers.utils import sliding_window_inference
+from monai.losses.dice import DiceCELoss
+from monai.networks.nets.dynunet import DynUNet
+
+from ddmkit import Registry, Window
+from ddmkit.measures import dice
+from ddmkit.run.batches import Batches
+from ddmkit.run.folder import RunFolder
+from ddmkit.run.plan import make_plan
+from ddmkit.run.trainer import open_cases, open_session
+from ddmkit.sampling import Model, answer_case, given_inputs, sample_members
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from ddmkit.configuration import Configuration
+    from ddmkit.stored_case import StoredCase
+
+_PROBE = 12
+"""Steps whose median time says how many there is time for."""
+_FILTERS = (16, 32, 64, 128)
+"""Channels of the supervised network's levels: 1.4 million parameters, where the preset's has 1.1."""
+
+
+class Spent(NamedTuple):
+    """What a training took."""
+
+    steps: int
+    seconds: float
+    """Of the steps, waiting for data included; neither validation nor checkpoints."""
+
+
+def train(words: Sequence[str], seconds: float, folder: Path) -> Spent:
+    """Train by the command line for as many steps as there is time for, into `folder`/run."""
+    probe = folder / "probe"
+    _ddmkit_train([*words, "-o", f"training.steps={_PROBE}"], probe)
+    steps = max(_PROBE, int(seconds / statistics.median(_seconds(probe)[2:])))
+    _ddmkit_train([*words, "-o", f"training.steps={steps}"], folder / "run")
+    return Spent(steps, sum(_seconds(folder / "run")))
+
+
+def _ddmkit_train(words: Sequence[str], run: Path) -> None:
+    rest = ["validation.cases=1", "validation.test=false", "validation.every=1000000", "validation.picture_members=1"]
+    rest += ["training.checkpoint_every=1000000"]
+    options = [word for option in rest for word in ("-o", option)]
+    subprocess.run(
+        [sys.executable, "-m", "ddmkit_cli", "train", *words, *options, "--run", str(run)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _seconds(run: Path) -> list[float]:
+    records = map(json.loads, (run / "metrics.jsonl").read_text("utf-8").splitlines())
+    return [record["seconds"] for record in records if record["kind"] == "step"]
+
+
+def opened(run: Path) -> tuple[Model, dict[str, list[StoredCase]]]:
+    """Return a run's network, as its last checkpoint has it, and its cases."""
+    folder = RunFolder(run)
+    configuration = folder.configuration(Registry())
+    assert configuration.data is not None  # noqa: S101 - a run's configuration names its data
+    cases = open_cases(configuration, make_plan(configuration, configuration.data, folder.split()), lambda *_: None)
+    return Model(configuration, open_session(configuration, folder.find_checkpoint("last"))), cases.splits
+
+
+def whole(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
+    """Return the Dice of one sample of each whole volume."""
+    model = _with_steps(model, steps)
+    answers = (answer_case(model, case, ensemble=1, seed=0).labels for case in cases)
+    return [dice(answer > 0, _reference(case)) for answer, case in zip(answers, cases, strict=True)]
+
+
+def window_by_window(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
+    """Return the Dice of volumes that are sampled window by window, in the size of training, side by side."""
+    model = _with_steps(model, steps)
+    return [dice(_tiled(model, case), _seen_reference(case)) for case in cases]
+
+
+def _with_steps(model: Model, steps: int) -> Model:
+    sampler = model.configuration.sampler.model_copy(update={"steps": steps})
+    return Model(model.configuration.model_copy(update={"sampler": sampler}), model.session)
+
+
+def _tiled(model: Model, case: StoredCase) -> NDArray[np.bool_]:
+    configuration, region = model.configuration, case.region
+    size = configuration.patch.size(region.size)
+    answer = np.zeros(region.size, bool)
+    for start in tiles(region.size, size):
+        window = Window(start, size, region.size)
+        inputs = given_inputs(model, case.read(window.within(region)), 1)
+        x0 = sample_members(model, inputs, case.name, range(1), seed=0)
+        answer[window.slices] = configuration.task.answer(configuration.task.readout(x0)[0].cpu()).numpy() > 0
+    return answer
+
+
+def tiles(frame: tuple[int, int, int], size: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+    """Return starts of windows that cover a volume side by side; the last ones overlap where they do not fit."""
+    axes = [
+        sorted({min(start, whole - side) for start in range(0, whole, side)})
+        for whole, side in zip(frame, size, strict=True)
+    ]
+    return [(x, y, z) for x, y, z in itertools.product(*axes)]
+
+
+def _reference(case: StoredCase) -> NDArray[np.bool_]:
+    labels = case.reference()
+    assert labels is not None  # noqa: S101 - all cases of a split have references
+    return labels > 0
+
+
+def _seen_reference(case: StoredCase) -> NDArray[np.bool_]:
+    labels = case.read(case.whole()).labels
+    assert labels is not None  # noqa: S101 - all cases of a split have references
+    return labels.numpy() > 0
+
+
+class Supervised(NamedTuple):
+    """What became of the supervised network."""
+
+    spent: Spent
+    whole: list[float]
+    """Dice of whole volumes in one evaluation."""
+    windows: list[float]
+    """Dice of volumes by sliding windows that overlap by half, as nnU-Net does."""
+
+
+def supervise(run: Path, seconds: float, seed: int, rate: float = 1e-3) -> Supervised:
+    """Train MONAI's DynUNet on the windows that a run trains on, for as long.
+
+    Args:
+        run: a run that predicts x_0 with mask values 0 and 1 outside and inside; its weights are not looked at.
+        seconds: how long.
+        seed: of the weights.
+        rate: of AdamW, falling along a cosine.
+    """
+    model, cases = opened(run)
+    network = _learned(model.configuration, cases["train"], seconds, seed, rate)
+    size = model.configuration.patch.size(cases["test"][0].region.size)
+    answers = [_supervised_answers(network.module, model.configuration, case, size) for case in cases["test"]]
+    references = [_seen_reference(case) for case in cases["test"]]
+    whole_dice, window_dice = (
+        [dice(answer[way], reference) for answer, reference in zip(answers, references, strict=True)] for way in (0, 1)
+    )
+    return Supervised(network.spent, whole_dice, window_dice)
+
+
+class _Learned(NamedTuple):
+    module: nn.Module
+    spent: Spent
+
+
+def _learned(
+    configuration: Configuration, cases: Sequence[StoredCase], seconds: float, seed: int, rate: float
+) -> _Learned:
+    torch.manual_seed(seed)
+    images = configuration.task.condition_channels
+    network = DynUNet(
+        3,
+        images,
+        1,
+        kernel_size=[3] * len(_FILTERS),
+        strides=[1, *[2] * (len(_FILTERS) - 1)],
+        upsample_kernel_size=[2] * (len(_FILTERS) - 1),
+        filters=list(_FILTERS),
+        norm_name=("INSTANCE", {"affine": True}),
+    )
+    loss = DiceCELoss(sigmoid=True)
+    optimizer = torch.optim.AdamW(network.parameters(), rate)
+    background = float(configuration.task.x0(cases[0].read(cases[0].whole())).min())
+    step, started = 0, time.perf_counter()
+    with closing(Batches(configuration, cases).ahead(1, 10**9)) as ahead:
+        while (done := (time.perf_counter() - started) / seconds) < 1:
+            step, batches = next(ahead)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1, step / 20) * (1 + math.cos(math.pi * done)) / 2
+            optimizer.zero_grad()
+            for batch in batches:
+                loss(network(batch.inputs[:, :images]), (batch.target > background).float()).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 12)  # nnU-Net's
+            optimizer.step()
+    return _Learned(network.eval(), Spent(step, time.perf_counter() - started))
+
+
+@torch.no_grad()
+def _supervised_answers(
+    network: nn.Module, configuration: Configuration, case: StoredCase, size: tuple[int, int, int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the answer in one evaluation, and that by sliding windows."""
+    images: Tensor = configuration.task.condition(case.read(case.whole()))[None]
+    at_once: Tensor = network(images)
+    sliding = sliding_window_inference(images, size, 2, network, overlap=0.5, mode="gaussian")
+    assert isinstance(sliding, torch.Tensor)  # noqa: S101 - of one answer, not of several
+    return (at_once[0, 0] > 0).numpy(), (sliding[0, 0] > 0).numpy()

@@ -1,0 +1,60 @@
+"""The better recipe against its rivals, for a few seconds on tiny cases."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import recipe
+from benchmarks.recipe_arms import ARMS
+from benchmarks.recipe_subjects import tiles
+
+from tests.cli.program import TINY
+
+SMALL = tuple(option for option in TINY if option.startswith(("-obackbone", "-opatch", "-osplit")))
+
+
+@pytest.mark.parametrize(("frame", "size"), [((8, 8, 8), (4, 4, 4)), ((9, 8, 5), (4, 8, 3)), ((3, 3, 3), (3, 3, 3))])
+def test_windows_side_by_side_cover_a_volume_and_stay_inside(
+    frame: tuple[int, int, int], size: tuple[int, int, int]
+) -> None:
+    covered = np.zeros(frame, int)
+    for start in tiles(frame, size):
+        block = tuple(slice(first, first + side) for first, side in zip(start, size, strict=True))
+        assert covered[block].shape == size
+        covered[block] += 1
+    assert covered.min() == 1
+    fits = all(whole % side == 0 for whole, side in zip(frame, size, strict=True))
+    assert (covered.max() == 1) == fits
+
+
+def test_rivals_train_as_long_and_what_is_done_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDMKIT_CACHE", str(tmp_path / "cache"))
+    small = ARMS["patchddm-plus"]._replace(words=("--preset", "patchddm-plus", *SMALL))
+    monkeypatch.setitem(ARMS, "patchddm-plus", small)
+    words = ["recipe", "--minutes", "0.02", "--seeds", "1", "--ablation-seeds", "0", "--cases", "8"]
+    words += ["--shape", "24,24,16", "--arms", "patchddm-plus,supervised", "--work", str(tmp_path / "work")]
+    monkeypatch.setattr("sys.argv", [*words, "--out", str(tmp_path / "out")])
+    recipe.main()
+    lines = (tmp_path / "work" / "results.jsonl").read_text("utf-8")
+    plus, supervised = map(json.loads, lines.splitlines())
+    assert (plus["arm"], supervised["arm"]) == ("patchddm-plus", "supervised")
+    for result, scores in itertools.product((plus, supervised), ("whole", "windows")):
+        assert len(result[scores]) == 2
+        assert all(0 <= dice <= 1 for dice in result[scores])
+    recipe.main()
+    assert (tmp_path / "work" / "results.jsonl").read_text("utf-8") == lines
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".md", ".png"}
+
+
+def test_a_row_is_means_over_seeds_and_their_gap() -> None:
+    seeds = [
+        {"whole": [0.5, 0.7], "windows": [0.6, 0.8], "many": [0.6], "steps": 10},
+        {"whole": [0.7, 0.9], "windows": [0.8, 1.0], "many": [0.8], "steps": 20},
+    ]
+    assert recipe.row("an arm", seeds) == "| an arm | 0.700 ± 0.141 | 0.800 ± 0.141 | +0.100 | +0.100 | 15 |"
