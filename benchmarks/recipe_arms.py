@@ -24,11 +24,11 @@ def _changed(about: str, *words: str) -> Arm:
 
 MAIN: dict[str, Arm] = {
     PLUS: _changed("the preset"),
+    SUPERVISED: Arm((), "MONAI's DynUNet, Dice + cross-entropy, the same windows, no diffusion"),
     PAPER: Arm(
         ("--preset", PAPER, "-o", "preprocessing.frame=native"),
         "the paper's preset, but volumes are not padded to 256³, which would be 64 times the work",
     ),
-    SUPERVISED: Arm((), "MONAI's DynUNet, Dice + cross-entropy, the same windows, no diffusion"),
 }
 ABLATION: dict[str, Arm] = {
     "group normalization": _changed("the paper's", "-o", "backbone.normalization=group"),
