@@ -17,6 +17,7 @@ import torch
 from benchmarks.kept import Found
 from ddmkit.building import key
 from ddmkit.combination import Combination
+from ddmkit.run.folder import weights_digest
 from ddmkit.run.trainer import open_session
 from ddmkit.run.validation import score_answer
 from ddmkit.sampling import Model, answer_case
@@ -48,7 +49,7 @@ class Answering:
         self._subject = subject
         self._kept = kept
         self._progress = progress
-        self._weights = digest(subject)
+        self._weights = weights_digest(subject.weights)
         self._model: Model | None = None
 
     def ensembles(self, sizes: Sequence[int], steps: int | None = None) -> dict[int, list[Found]]:
@@ -99,15 +100,6 @@ class Answering:
         sampling = {"combine": tree["sampling"]["combine"], "members_at_once": tree["sampling"]["members_at_once"]}
         facts = [self._weights, case.name, key(case.case, case.recipe), {**tree, "sampling": sampling}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def digest(subject: Subject) -> str:
-    """Return a name for the weights that a run answers with: others have another."""
-    total = hashlib.sha256()
-    for path in sorted(subject.weights.rglob("model*")):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:20]
 
 
 class _Growing:

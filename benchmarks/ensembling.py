@@ -10,24 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import machine, paper
-from benchmarks.experiment import (
-    about,
-    about_times,
-    add_question,
-    command_line,
-    ensembles_of,
-    facts,
-    numbers,
-    plain,
-    question_of,
-    spread,
-    table,
-    told,
-)
-from benchmarks.figures import FIELDS, colour, grid, save, tidy
-from benchmarks.subjects import find_subjects
-from ddmkit_cli.console import bars
+from benchmarks import paper
+from benchmarks.experiment import about_times, compare, spread, table
+from benchmarks.figures import FIELDS, grid, tidy
+from ddmkit.figures import colour, save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +29,8 @@ NAME = "ensembling"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Score all sizes of all runs, and write table, figure and JSON."""
-    parser = command_line(__doc__, runs=True)
-    add_question(parser)
-    parser.add_argument("--members", type=numbers, default=[1, 3, 5, 7, 15], help="sizes of ensembles")
-    given = parser.parse_args(arguments)
-    with told():
-        with bars() as progress:
-            subjects = find_subjects(given.runs, question_of(given), progress)
-            ensembles = ensembles_of(subjects, given, progress)
-        result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
-        _draw(subjects, ensembles, given.out / f"{NAME}-{machine.slug()}.png")
-        closing = f"{about(subjects, given)} {about_times()}"
-        machine.write(NAME, result, f"{_table(subjects, ensembles)}\n\n{closing}", given.out)
+    sizes = [1, 3, 5, 7, 15]
+    compare(__doc__, NAME, sizes, arguments, tabulate=_table, draw=_draw, closing=about_times())
 
 
 def _table(subjects: Sequence[Subject], ensembles: Sequence[Ensemble]) -> str:

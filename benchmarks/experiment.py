@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from benchmarks import machine, paper
-from benchmarks.answering import Answering, digest
+from benchmarks.answering import Answering
 from benchmarks.kept import Kept
-from benchmarks.subjects import Question
+from benchmarks.subjects import Question, find_subjects
 from ddmkit.errors import DdmkitError
+from ddmkit.run.folder import weights_digest
 from ddmkit.summary import summarise
-from ddmkit_cli.console import log_to_stderr, problem
+from ddmkit_cli.console import bars, log_to_stderr, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -123,7 +124,7 @@ def told() -> Generator[None]:
         raise SystemExit(1) from error
 
 
-def ensembles_of(
+def _ensembles_of(
     subjects: Sequence[Subject],
     given: argparse.Namespace,
     progress: Callable[[str, int, int], None],
@@ -135,6 +136,44 @@ def ensembles_of(
         for subject in subjects
         for members, found in Answering(subject, kept, progress).ensembles(given.members).items()
     ]
+
+
+def compare(  # noqa: PLR0913 - what an experiment is
+    documentation: str | None,
+    name: str,
+    sizes: Sequence[int],
+    arguments: Sequence[str] | None,
+    *,
+    tabulate: Callable[[Sequence[Subject], Sequence[Ensemble]], str],
+    draw: Callable[[Sequence[Subject], Sequence[Ensemble], Path], None],
+    check: Callable[[Sequence[Subject]], None] = lambda _: None,
+    closing: str = "",
+) -> None:
+    """Ask several runs for ensembles of several sizes, and write table, figure and JSON.
+
+    Args:
+        documentation: of the experiment's module.
+        name: of the experiment, and of its files.
+        sizes: numbers of members, where none are typed.
+        arguments: that are typed; None: those of this program.
+        tabulate: says what was found in Markdown.
+        draw: the same as a PNG.
+        check: refuses runs before any is asked.
+        closing: what stands behind what the numbers are of.
+    """
+    parser = command_line(documentation, runs=True)
+    add_question(parser)
+    parser.add_argument("--members", type=numbers, default=sizes, help="sizes of ensembles")
+    given = parser.parse_args(arguments)
+    with told():
+        with bars() as progress:
+            subjects = find_subjects(given.runs, question_of(given), progress)
+            check(subjects)
+            ensembles = _ensembles_of(subjects, given, progress)
+        draw(subjects, ensembles, given.out / f"{name}-{machine.slug()}.png")
+        result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
+        words = " ".join(filter(None, (about(subjects, given), closing)))
+        machine.write(name, result, f"{tabulate(subjects, ensembles)}\n\n{words}", given.out)
 
 
 def facts(subjects: Sequence[Subject], given: argparse.Namespace) -> dict[str, Any]:
@@ -156,7 +195,7 @@ def _run_facts(subject: Subject) -> dict[str, Any]:
     return {
         "method": paper.method_of(configuration),
         "checkpoint": subject.weights.name,
-        "weights": digest(subject),
+        "weights": weights_digest(subject.weights),
         "trained_steps": configuration.training.steps,
         "seed": configuration.seed,
         "combine": configuration.sampling.combine,

@@ -6,25 +6,14 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ddmkit.files import whole_file
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
 
     from ddmkit.definition import Scoring
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of Okabe and Ito, which the colour-blind tell apart."""
 FIELDS = ("dice", "hd95")
-_DOTS_PER_INCH = 120
-
-
-def colour(number: int) -> str:
-    """Return the colour of a series, from 0; there are six."""
-    return COLOURS[number % len(COLOURS)]
 
 
 def grid(
@@ -53,9 +42,3 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import machine, paper
 from benchmarks.answering import Answering
 from benchmarks.experiment import about, add_question, command_line, facts, number, question_of, table, told
-from benchmarks.figures import save
 from benchmarks.kept import FOLDER, Kept
 from benchmarks.pictured import Pictured, look, read, write
 from benchmarks.subjects import find_subjects
+from ddmkit.figures import save
 from ddmkit_cli.console import bars
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FOLDER / "scores.jsonl"
         self._write("")
-        self._found = {(one.key, one.members): one for one in map(_found, _whole_lines(self._path))}
+        self._found = {(one.key, one.members): one for one in map(_found, whole_lines(self._path))}
 
     def get(self, key: str, members: int) -> Found | None:
         """Return what was found, or None where it is still to be."""
@@ -66,7 +66,7 @@ class Kept:
             raise StorageError(msg) from error
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
+def whole_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines that are whole; one cut short by a kill is passed over, and so is an empty one."""
     if not path.is_file():
         return []

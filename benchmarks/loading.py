@@ -29,6 +29,7 @@ from benchmarks import machine
 from benchmarks.loading_peers import MODALITIES, Job
 from ddmkit import Registry
 from ddmkit.assembly import assemble, read_tree
+from ddmkit.processors import cores
 from ddmkit.run.batches import Batches
 from ddmkit.store import Store, cache_folder
 from ddmkit_plugins.datasets.brats import BratsFolders
@@ -163,7 +164,7 @@ def _job(shape: Shape, number: int) -> Job:
     names = write_phantoms(folder / "cases", number, shape, 0, lambda *done: print(*done, flush=True))
     cases = [case for case in BratsFolders().cases(folder / "cases") if case.name in names]
     side = 1 << (max(shape) - 1).bit_length()
-    return Job(folder, tuple(cases), (side, side, side), min(LONGEST_SIDE, side // 2), len(os.sched_getaffinity(0)))
+    return Job(folder, tuple(cases), (side, side, side), min(LONGEST_SIDE, side // 2), cores())
 
 
 def _renamed(job: Job, times: int) -> tuple[Case, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ddmkit.processors import cores
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -21,7 +23,7 @@ def describe() -> dict[str, str | int]:
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gib": round(pages / 2**30),
         "accelerator": accelerator,
         "python": platform.python_version(),

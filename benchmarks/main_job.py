@@ -6,7 +6,6 @@ python -m benchmarks.main_job [--runs N]
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import write
+from ddmkit.run.folder import RunFolder
 
 COMMAND = ["ddmkit", "train", "--backbone", "unet3d-avg", "--patch", "center"]
 
@@ -44,7 +44,7 @@ def _run(seed: int) -> dict[str, Any]:
         if status:
             msg = f"{' '.join(COMMAND)} failed"
             raise SystemExit(msg)
-        records = [json.loads(line) for line in (Path(folder) / "run/metrics.jsonl").read_text().splitlines()]
+        records = list(RunFolder(Path(folder) / "run").records())
     test = next(record for record in records if record["kind"] == "test")
     summary = test["summary"]["whole"]
     steps = [record for record in records if record["kind"] == "step"]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import machine, paper
 from benchmarks.experiment import command_line, spread, table, told
-from benchmarks.figures import FIELDS, colour, grid, save, tidy
+from benchmarks.figures import FIELDS, grid, tidy
 from benchmarks.subjects import names_of
 from ddmkit import Registry
 from ddmkit.definition import Scoring
 from ddmkit.errors import DataError
+from ddmkit.figures import colour, save
 from ddmkit.run.folder import RunFolder
 from ddmkit.scoring import Score
 from ddmkit.summary import by_region

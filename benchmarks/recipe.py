@@ -18,8 +18,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.kept import whole_lines
 from benchmarks.machine import RESULTS, slug, write
 from benchmarks.recipe_arms import ABLATION, ARMS, MAIN, PLUS, SUPERVISED
+from ddmkit.figures import colour, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,13 +79,8 @@ def _asked(given: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
 
 
 def _found(results: Path, name: str, seed: int, minutes: float) -> dict[str, Any] | None:
-    return next(
-        (one for one in _all(results) if (one["arm"], one["seed"], one["minutes"]) == (name, seed, minutes)), None
-    )
-
-
-def _all(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.is_file() else []
+    wanted = name, seed, minutes
+    return next((one for one in whole_lines(results) if (one["arm"], one["seed"], one["minutes"]) == wanted), None)
 
 
 def _measured(name: str, seed: int, minutes: float, data: Path, folder: Path) -> dict[str, Any]:
@@ -108,7 +105,7 @@ def _measured(name: str, seed: int, minutes: float, data: Path, folder: Path) ->
 
 
 def _report(given: argparse.Namespace, results: Path) -> None:
-    found = _all(results)
+    found = whole_lines(results)
     main_rows = [row(name, _of(found, name, given.minutes)) for name in MAIN]
     small = [row(name, _of(found, name, given.ablation_minutes)) for name in (PLUS, *ABLATION)]
     head = (
@@ -156,28 +153,26 @@ def _spread(values: list[float]) -> str:
 
 def _draw(given: argparse.Namespace, found: list[dict[str, Any]]) -> None:
     """Draw a dot for each seed of each arm."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     groups = [(name, given.minutes) for name in MAIN] + [(name, given.ablation_minutes) for name in (PLUS, *ABLATION)]
     rows = [(name, minutes, seeds) for name, minutes in groups if (seeds := _of(found, name, minutes))]
-    figure, axes = plt.subplots(figsize=(8, 1.1 + 0.32 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1.1 + 0.32 * len(rows)), layout="constrained")
+    axes = figure.subplots()
     for place, (_, _, seeds) in enumerate(rows):
-        for what, colour, label in (
-            ("windows", "tab:orange", "window by window"),
-            ("whole", "tab:blue", "whole volumes"),
+        for what, shade, label in (
+            ("windows", colour(1), "window by window"),
+            ("whole", colour(0), "whole volumes"),
         ):
             dice = [statistics.fmean(one[what]) for one in seeds]
-            axes.scatter(dice, [place] * len(dice), color=colour, label=label if place == 0 else None, zorder=3)
+            axes.scatter(dice, [place] * len(dice), color=shade, label=label if place == 0 else None, zorder=3)
     axes.set_yticks(range(len(rows)), [f"{name}, {minutes:g} min" for name, minutes, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.4)
     axes.set_xlabel("mean Dice over unseen synthetic cases; a dot for each seed")
     axes.set_xlim(-0.02, 1.0)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    figure.savefig(given.out / f"recipe-{slug()}.png", dpi=120)
+    save(figure, given.out / f"recipe-{slug()}.png")
 
 
 if __name__ == "__main__":

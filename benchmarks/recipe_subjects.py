@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from ddmkit.run.batches import Batches
 from ddmkit.run.folder import RunFolder
 from ddmkit.run.plan import make_plan
 from ddmkit.run.trainer import open_cases, open_session
+from ddmkit.run.validation import scored_mask
 from ddmkit.sampling import Model, answer_case, given_inputs, sample_members
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _PROBE = 12
 """Steps whose median time says how many there is time for."""
 _FILTERS = (16, 32, 64, 128)
-"""Channels of the supervised network's levels: 1.4 million parameters, where the preset's has 1.1."""
+"""Channels of the supervised network's levels: 1.4 million parameters, where the preset's has 1.0."""
 
 
 class Spent(NamedTuple):
@@ -71,8 +71,7 @@ def _ddmkit_train(words: Sequence[str], run: Path) -> None:
 
 
 def _seconds(run: Path) -> list[float]:
-    records = map(json.loads, (run / "metrics.jsonl").read_text("utf-8").splitlines())
-    return [record["seconds"] for record in records if record["kind"] == "step"]
+    return [record["seconds"] for record in RunFolder(run).records() if record["kind"] == "step"]
 
 
 def opened(run: Path) -> tuple[Model, dict[str, list[StoredCase]]]:
@@ -88,13 +87,20 @@ def whole(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
     """Return the Dice of one sample of each whole volume."""
     model = _with_steps(model, steps)
     answers = (answer_case(model, case, ensemble=1, seed=0).labels for case in cases)
-    return [dice(answer > 0, _reference(case)) for answer, case in zip(answers, cases, strict=True)]
+    return [_dice(model.configuration, case, answer) for answer, case in zip(answers, cases, strict=True)]
 
 
 def window_by_window(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
     """Return the Dice of volumes that are sampled window by window, in the size of training, side by side."""
     model = _with_steps(model, steps)
-    return [dice(_tiled(model, case), _seen_reference(case)) for case in cases]
+    return [_dice(model.configuration, case, case.leave(_tiled(model, case))) for case in cases]
+
+
+def _dice(configuration: Configuration, case: StoredCase, answer: NDArray[Any]) -> float:
+    """Return the Dice of an answer on the case's own grid, shape (X, Y, Z), 0 where it marks nothing."""
+    reference = scored_mask(configuration, case)
+    assert reference is not None  # noqa: S101 - all cases of a split have references
+    return dice(answer > 0, reference)
 
 
 def _with_steps(model: Model, steps: int) -> Model:
@@ -123,18 +129,6 @@ def tiles(frame: tuple[int, int, int], size: tuple[int, int, int]) -> list[tuple
     return [(x, y, z) for x, y, z in itertools.product(*axes)]
 
 
-def _reference(case: StoredCase) -> NDArray[np.bool_]:
-    labels = case.reference()
-    assert labels is not None  # noqa: S101 - all cases of a split have references
-    return labels > 0
-
-
-def _seen_reference(case: StoredCase) -> NDArray[np.bool_]:
-    labels = case.read(case.whole()).labels
-    assert labels is not None  # noqa: S101 - all cases of a split have references
-    return labels.numpy() > 0
-
-
 class Supervised(NamedTuple):
     """What became of the supervised network."""
 
@@ -149,7 +143,7 @@ def supervise(run: Path, seconds: float, seed: int, rate: float = 1e-3) -> Super
     """Train MONAI's DynUNet on the windows that a run trains on, for as long.
 
     Args:
-        run: a run that predicts x_0 with mask values 0 and 1 outside and inside; its weights are not looked at.
+        run: a run that predicts x_0, one mask; its weights are not looked at.
         seconds: how long.
         seed: of the weights.
         rate: of AdamW, falling along a cosine.
@@ -157,11 +151,8 @@ def supervise(run: Path, seconds: float, seed: int, rate: float = 1e-3) -> Super
     model, cases = opened(run)
     network = _learned(model.configuration, cases["train"], seconds, seed, rate)
     size = model.configuration.patch.size(cases["test"][0].region.size)
-    answers = [_supervised_answers(network.module, model.configuration, case, size) for case in cases["test"]]
-    references = [_seen_reference(case) for case in cases["test"]]
-    whole_dice, window_dice = (
-        [dice(answer[way], reference) for answer, reference in zip(answers, references, strict=True)] for way in (0, 1)
-    )
+    scores = [_supervised_scores(network.module, model.configuration, case, size) for case in cases["test"]]
+    whole_dice, window_dice = map(list, zip(*scores, strict=True))
     return Supervised(network.spent, whole_dice, window_dice)
 
 
@@ -187,7 +178,6 @@ def _learned(
     )
     loss = DiceCELoss(sigmoid=True)
     optimizer = torch.optim.AdamW(network.parameters(), rate)
-    background = float(configuration.task.x0(cases[0].read(cases[0].whole())).min())
     step, started = 0, time.perf_counter()
     with closing(Batches(configuration, cases).ahead(1, 10**9)) as ahead:
         while (done := (time.perf_counter() - started) / seconds) < 1:
@@ -196,19 +186,20 @@ def _learned(
                 group["lr"] = rate * min(1, step / 20) * (1 + math.cos(math.pi * done)) / 2
             optimizer.zero_grad()
             for batch in batches:
-                loss(network(batch.inputs[:, :images]), (batch.target > background).float()).backward()
+                loss(network(batch.inputs[:, :images]), configuration.task.readout(batch.target)).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 12)  # nnU-Net's
             optimizer.step()
     return _Learned(network.eval(), Spent(step, time.perf_counter() - started))
 
 
 @torch.no_grad()
-def _supervised_answers(
+def _supervised_scores(
     network: nn.Module, configuration: Configuration, case: StoredCase, size: tuple[int, int, int]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the answer in one evaluation, and that by sliding windows."""
+) -> tuple[float, float]:
+    """Return the Dice of the answer in one evaluation, and of that by sliding windows."""
     images: Tensor = configuration.task.condition(case.read(case.whole()))[None]
     at_once: Tensor = network(images)
     sliding = sliding_window_inference(images, size, 2, network, overlap=0.5, mode="gaussian")
     assert isinstance(sliding, torch.Tensor)  # noqa: S101 - of one answer, not of several
-    return (at_once[0, 0] > 0).numpy(), (sliding[0, 0] > 0).numpy()
+    one, other = (_dice(configuration, case, case.leave((way[0, 0] > 0).numpy())) for way in (at_once, sliding))
+    return one, other

@@ -14,24 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import machine, paper
-from benchmarks.experiment import (
-    about,
-    add_question,
-    command_line,
-    ensembles_of,
-    facts,
-    numbers,
-    plain,
-    question_of,
-    spread,
-    table,
-    told,
-)
-from benchmarks.figures import FIELDS, colour, grid, save, tidy
-from benchmarks.subjects import find_subjects
+from benchmarks import paper
+from benchmarks.experiment import compare, spread, table
+from benchmarks.figures import FIELDS, grid, tidy
 from ddmkit.errors import DataError
-from ddmkit_cli.console import bars
+from ddmkit.figures import colour, save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,18 +36,7 @@ _WIDTH = 0.8
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Score all runs, and write table, figure and JSON."""
-    parser = command_line(__doc__, runs=True)
-    add_question(parser)
-    parser.add_argument("--members", type=numbers, default=[1, 15], help="sizes of ensembles")
-    given = parser.parse_args(arguments)
-    with told():
-        with bars() as progress:
-            subjects = find_subjects(given.runs, question_of(given), progress)
-            _refuse_different(subjects)
-            ensembles = ensembles_of(subjects, given, progress)
-        result = {**facts(subjects, given), "ensembles": [plain(one) for one in ensembles]}
-        _draw(subjects, ensembles, given.out / f"{NAME}-{machine.slug()}.png")
-        machine.write(NAME, result, f"{_table(subjects, ensembles)}\n\n{about(subjects, given)}", given.out)
+    compare(__doc__, NAME, [1, 15], arguments, tabulate=_table, draw=_draw, check=_refuse_different)
 
 
 def _refuse_different(subjects: Sequence[Subject]) -> None:

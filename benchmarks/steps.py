@@ -28,9 +28,10 @@ from benchmarks.experiment import (
     table,
     told,
 )
-from benchmarks.figures import grid, save
+from benchmarks.figures import grid
 from benchmarks.kept import Kept
 from benchmarks.subjects import find_subjects
+from ddmkit.figures import save
 from ddmkit_cli.console import bars
 
 if TYPE_CHECKING:

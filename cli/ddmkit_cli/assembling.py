@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 import typer
 
 from ddmkit_cli.console import say
+from ddmkit_cli.options import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,11 +82,11 @@ class Typed(NamedTuple):
     @property
     def settled(self) -> set[str]:
         """Kinds whose component is named, and settings ("kind.field"), that were typed one by one."""
-        return {*self.names, *(_key(option) for option in self.settings)}
+        return {*self.names, *(key_of(option) for option in self.settings)}
 
     def changed(self, names: Mapping[str, str], settings: Mapping[str, str]) -> Typed:
         """Return what is typed with other components and settings."""
-        kept = [option for option in self.options if _key(option) not in settings]
+        kept = [option for option in self.options if key_of(option) not in settings]
         options = [*kept, *(f"{key}={value}" for key, value in settings.items())]
         return self._replace(names={**self.names, **names}, options=options)
 
@@ -134,10 +135,6 @@ class Typed(NamedTuple):
         pairs = [(f"--{name}", value) for name, value in {**single, **self.names}.items() if value is not None]
         pairs += [("-o", option) for option in self.options]
         return [str(word) for pair in pairs for word in pair]
-
-
-def _key(option: str) -> str:
-    return option.partition("=")[0].strip()
 
 
 def _layout(registry: Registry, data: Path, base: list[dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddmkit_cli.console import say
+from ddmkit_cli.options import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,9 @@ def seconds_per_case(budget: str | None, options: Sequence[str]) -> float | None
     if budget is None:
         return None
     for option in options:
-        key, _, value = option.partition("=")
-        if key.strip() in _PICKED:
-            typed = f"{_PICKED[key.strip()]}{value.strip()}"
+        key = key_of(option)
+        if key in _PICKED:
+            typed = f"{_PICKED[key]}{option.partition('=')[2].strip()}"
             msg = f"--budget {budget} picks steps and members itself: leave out {typed}, or --budget {budget}."
             raise ConfigurationError(msg)
     return seconds_of(budget)

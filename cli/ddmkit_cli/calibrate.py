@@ -48,23 +48,23 @@ def calibrate(
     voxels may be foreground. ddmkit sample --calibration FILE writes beside the mean what it stands for.
     """
     from ddmkit import Registry
-    from ddmkit.calibration import CALIBRATION_DEFINITION
-    from ddmkit.reliability import RELIABILITY_DEFINITION
-    from ddmkit.run.cases import Place, find_cases
+    from ddmkit.calibration import CALIBRATION_DEFINITION, fit
+    from ddmkit.reliability import RELIABILITY_DEFINITION, together
 
     registry, options = Registry(), option or []
     refuse_fixed(options, _FREE, "is no setting of the layout")
     layout = layout_of(registry, reference, dataset, options)
-    references = References(Place(layout, reference), *find_cases(layout, reference))
-    side = open_predictions(registry, answers, references, None, skip_bad=skip_bad)
+    side = open_predictions(registry, answers, References.under(layout, reference), None, skip_bad=skip_bad)
     measured = _measure(registry, side, skip_bad=skip_bad)
     _note_splits(side, measured)
     by_channel = measured.by_map()["mean"]
-    rows = {channel: _compare(counts) for channel, counts in by_channel.items()}
+    curves = {channel: fit(together(counts)) for channel, counts in by_channel.items()}
+    rows = {channel: _compare(counts, curves[channel]) for channel, counts in by_channel.items()}
     flat = {(channel, what): row for channel, of_channel in rows.items() for what, row in of_channel.items()}
     out.print(reliability_table(f"Calibration fitted to {answers} against {reference}", flat))
-    print_definition(RELIABILITY_DEFINITION | CALIBRATION_DEFINITION)
-    _write(out_file, side, measured, rows)
+    definition = RELIABILITY_DEFINITION | CALIBRATION_DEFINITION
+    print_definition(definition)
+    _write(out_file, side, measured, curves, {"reliability": rows, "definition": definition})
     result(f"Wrote {out_file}: sample alike with --calibration {out_file}.")
 
 
@@ -114,13 +114,13 @@ def _note_splits(side: Predictions, measured: Measured) -> None:
             )
 
 
-def _compare(counts: list[Counts]) -> dict[str, Reliability]:
+def _compare(counts: list[Counts], curve: Curve) -> dict[str, Reliability]:
     """Return the reliability of a channel before and after, after also of cases that a curve does not know."""
-    from ddmkit.calibration import calibrated, fit, on_other_halves
+    from ddmkit.calibration import calibrated, on_other_halves
     from ddmkit.reliability import together
 
     total = together(counts)
-    rows = {_BEFORE: total.reliability(), _AFTER: calibrated(total, fit(total)).reliability()}
+    rows = {_BEFORE: total.reliability(), _AFTER: calibrated(total, curve).reliability()}
     others = on_other_halves(counts)
     if others is None:
         say("warning: there is a single case, so nothing tells how well the calibration fits others.")
@@ -128,18 +128,10 @@ def _compare(counts: list[Counts]) -> dict[str, Reliability]:
     return {**rows, _OTHERS: others}
 
 
-def _write(path: Path, side: Predictions, measured: Measured, rows: dict[str, dict[str, Reliability]]) -> None:
-    from ddmkit.calibration import CALIBRATION_DEFINITION, Calibration, deciding, fit, write_calibration
-    from ddmkit.reliability import RELIABILITY_DEFINITION, together
+def _write(path: Path, side: Predictions, measured: Measured, curves: dict[str, Curve], found: dict[str, Any]) -> None:
+    from ddmkit.calibration import Calibration, deciding, write_calibration
 
-    curves: dict[str, Curve] = {channel: fit(together(counts)) for channel, counts in measured.by_map()["mean"].items()}
-    made_by = deciding(side.record.facts)
-    calibration = Calibration(made_by=made_by, cases=tuple(measured.counts), curves=curves)
-    told: dict[str, Any] = {
-        "run": side.record.facts.get("run"),
-        "checkpoint": side.record.facts.get("checkpoint"),
-        "left_out": measured.left_out,
-        "reliability": rows,
-        "definition": RELIABILITY_DEFINITION | CALIBRATION_DEFINITION,
-    }
+    facts = side.record.facts
+    calibration = Calibration(made_by=deciding(facts), cases=tuple(measured.counts), curves=curves)
+    told = {what: facts.get(what) for what in ("run", "checkpoint")} | {"left_out": measured.left_out} | found
     write_calibration(path, calibration, told)

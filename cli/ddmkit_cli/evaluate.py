@@ -97,14 +97,13 @@ def evaluate(
     from ddmkit import Registry
     from ddmkit.assembly import section
     from ddmkit.definition import Scoring
-    from ddmkit.run.cases import Place, find_cases
 
     registry, options = Registry(), option or []
     refuse_fixed(options, _FREE, "is no setting of the layout, the task or the scores")
     _refuse_unused(against, against_labels)
     scoring = section(Scoring, "scoring", of_kind(options, "scoring"))
     layout = layout_of(registry, reference, dataset, options)
-    references = References(Place(layout, reference), *find_cases(layout, reference))
+    references = References.under(layout, reference)
     sides = [open_predictions(registry, predictions, references, labels, skip_bad=skip_bad)]
     if against is not None:
         sides.append(open_predictions(registry, against, references, against_labels, skip_bad=skip_bad))

@@ -28,7 +28,7 @@ def refuse_fixed(options: Sequence[str], free: Sequence[str], reason: str) -> No
         ConfigurationError: an option would change something else.
     """
     for given in options:
-        part = given.partition("=")[0].strip().partition(".")[0]
+        part = key_of(given).partition(".")[0]
         if part not in free:
             msg = f"-o {given} {reason}; here only the settings of {', '.join(free)} may change."
             raise ConfigurationError(msg)
@@ -36,7 +36,12 @@ def refuse_fixed(options: Sequence[str], free: Sequence[str], reason: str) -> No
 
 def of_kind(options: Sequence[str], kind: str) -> list[str]:
     """Return the options that set something of one kind or section."""
-    return [option for option in options if option.partition("=")[0].strip().partition(".")[0] == kind]
+    return [option for option in options if key_of(option).partition(".")[0] == kind]
+
+
+def key_of(option: str) -> str:
+    """Return what an option sets, "kind.field", of "kind.field=value" as given to -o."""
+    return option.partition("=")[0].strip()
 
 
 def layout_of(registry: Registry, path: Path, name: str | None, options: Sequence[str] = ()) -> Dataset:

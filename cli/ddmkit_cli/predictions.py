@@ -10,7 +10,7 @@ from ddmkit_cli.console import bars, say
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ddmkit import Case, Registry, Task
+    from ddmkit import Case, Dataset, Registry, Task
     from ddmkit.definition import Scoring
     from ddmkit.run.answers import Record
     from ddmkit.run.cases import Place
@@ -25,6 +25,13 @@ class References(NamedTuple):
     cases: Sequence[Case]
     wrong: Mapping[str, str]
     """Why other cases cannot be used, by name."""
+
+    @classmethod
+    def under(cls, layout: Dataset, path: Path) -> References:
+        """Find the cases in a folder."""
+        from ddmkit.run.cases import Place, find_cases
+
+        return cls(Place(layout, path), *find_cases(layout, path))
 
 
 class Predictions(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ddmkit.files import whole_file
+from ddmkit.figures import colour, save
 from ddmkit.reliability import BINS, FLOOR
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ddmkit.reliability import Bin, Reliability
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-_DOTS_PER_INCH = 120
 _ABREAST = 4
 """Diagrams in a row."""
 
@@ -45,12 +43,10 @@ def draw_reliability(path: Path, lines: Mapping[str, Mapping[str, Reliability]])
             if channel in of_line:
                 _draw_line(diagram, below, of_line[channel]["bins"], number)
     handles = [
-        figure.axes[0].plot([], [], f"{_marker(number)}-", color=_COLOURS[number % len(_COLOURS)])[0]
-        for number in range(len(lines))
+        figure.axes[0].plot([], [], f"{_marker(number)}-", color=colour(number))[0] for number in range(len(lines))
     ]
     figure.legend(handles, list(lines), loc="outside lower left", ncols=1, frameon=False)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, format="png")
+    save(figure, path)
 
 
 def _prepare(diagram: Axes, below: Axes, channel: str) -> None:
@@ -71,14 +67,14 @@ def _prepare(diagram: Axes, below: Axes, channel: str) -> None:
 
 
 def _draw_line(diagram: Axes, below: Axes, bins: list[Bin], number: int) -> None:
-    colour = _COLOURS[number % len(_COLOURS)]
+    shade = colour(number)
     confidence, frequency = [row["confidence"] for row in bins], [row["frequency"] for row in bins]
     style = f"{_marker(number)}-"
-    diagram.plot(confidence, frequency, style, color=colour, markersize=5, linewidth=1.2, clip_on=False, zorder=2)
+    diagram.plot(confidence, frequency, style, color=shade, markersize=5, linewidth=1.2, clip_on=False, zorder=2)
     edges = [place / BINS for place in range(BINS + 1)]
     voxels = {round(row["low"] * BINS): row["voxels"] for row in bins}
     heights = [voxels.get(place, 0) for place in range(BINS)]
-    below.stairs(heights, edges, color=colour, linewidth=1.2, baseline=None)
+    below.stairs(heights, edges, color=shade, linewidth=1.2, baseline=None)
 
 
 def _marker(number: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddmkit.files import whole_file
+from ddmkit.figures import colour, save
 from ddmkit.summary import CONFIDENCE, by_region, interval_of_mean
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ddmkit.definition import Scoring
     from ddmkit.scoring import Score
 
-_COLOURS = ("#0072b2", "#d55e00")
-_DOTS_PER_INCH = 120
 _SPREAD = 0.08
 """Half the width over which dots of one column are laid side by side."""
 _BESIDE = 0.2
@@ -43,11 +41,10 @@ def draw_scores(path: Path, sides: Mapping[str, Sequence[Score]], scoring: Scori
     for axes, (field, title) in zip(figure.subplots(1, len(titles)), titles.items(), strict=True):
         axes.set_title(title)
         _draw_field(axes, list(sides.values()), regions, field)
-    handles = [figure.axes[0].plot([], [], "o", color=colour)[0] for colour in _COLOURS[: len(sides)]]
+    handles = [figure.axes[0].plot([], [], "o", color=colour(number))[0] for number in range(len(sides))]
     figure.legend(handles, list(sides), loc="outside lower left", ncols=1, frameon=False)
     figure.text(0.99, 0.01, f"mean and its {CONFIDENCE:.0%} interval beside the cases", ha="right", fontsize="small")
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, format="png")
+    save(figure, path)
 
 
 def _draw_field(axes: Axes, sides: Sequence[Sequence[Score]], regions: Sequence[str], field: str) -> None:
@@ -58,7 +55,7 @@ def _draw_field(axes: Axes, sides: Sequence[Sequence[Score]], regions: Sequence[
             place, to_the_left = column * step + side, side == 0 and len(sides) > 1
             values = {score.case: getattr(score, field) for score in scores if score.region == region}
             dots.append(_dots(place, values))
-            _draw_cases(axes, dots[-1], _COLOURS[side])
+            _draw_cases(axes, dots[-1], colour(side))
             _draw_mean(axes, place + (-_BESIDE if to_the_left else _BESIDE), list(values.values()))
         for case in dots[0].keys() & dots[-1].keys():
             ends = zip(dots[0][case], dots[-1][case], strict=True)
@@ -76,9 +73,9 @@ def _dots(place: float, values: Mapping[str, float]) -> dict[str, tuple[float, f
     return {case: (place + float(shift), value) for (case, value), shift in zip(values.items(), shifts, strict=True)}
 
 
-def _draw_cases(axes: Axes, dots: Mapping[str, tuple[float, float]], colour: str) -> None:
+def _draw_cases(axes: Axes, dots: Mapping[str, tuple[float, float]], shade: str) -> None:
     x, y = [[dot[axis] for dot in dots.values()] for axis in (0, 1)]
-    axes.plot(x, y, "o", color=colour, alpha=0.6, markersize=5, markeredgewidth=0, clip_on=False)
+    axes.plot(x, y, "o", color=shade, alpha=0.6, markersize=5, markeredgewidth=0, clip_on=False)
 
 
 def _draw_mean(axes: Axes, place: float, values: Sequence[float]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ddmkit_cli.console import say
+from ddmkit_cli.options import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ def scored_task(
         say(f"Scored by the task {sampled.get('name')!r}, which the predictions were sampled for.")
         return component(registry, Task, sampled, options)
     chosen = name or (_TUMOUR if _knows_all(registry, compared) else _ANYTHING)
-    named = any(option.partition("=")[0].strip() == "task.classes" for option in options)
+    named = any(key_of(option) == "task.classes" for option in options)
     settings = {"classes": _shared(compared)} if chosen == _ANYTHING and not named else {}
     task = component(registry, Task, {"name": chosen, **settings}, options)
     if name is None:

@@ -123,7 +123,7 @@ def _refuse_strangers(tree: Mapping[Any, Any], where: str = "") -> None:
     known = list(Configuration.model_fields)
     for key in tree:
         if key not in known:
-            msg = f"{where}{key} is no setting.{_nearest(str(key), known)} Settings: {', '.join(known)}."
+            msg = f"{where}{_no_setting(str(key), str(key), known)}"
             raise ConfigurationError(msg)
 
 
@@ -177,10 +177,10 @@ def component(
 
 def _stranger(chosen: type[Component], field: str, registry: Registry) -> str:
     """Say that a component has no such setting, and which of its kind has."""
-    fields, kind = list(chosen.model_fields), chosen.kind
+    kind = chosen.kind
     owners = [cls.name for cls in registry.components() if cls.kind == kind and field in cls.model_fields]
-    meant = f" It is one of {', '.join(owners)}: add --{kind} {owners[0]}." if owners else _nearest(field, fields)
-    return f"{kind}.{field} is no setting of {chosen.name}.{meant} Settings: {', '.join(fields) or 'none'}."
+    meant = f" It is one of {', '.join(owners)}: add --{kind} {owners[0]}." if owners else ""
+    return _no_setting(f"{kind}.{field}", field, list(chosen.model_fields), f" of {chosen.name}", meant)
 
 
 def section(cls: type[S], name: str, options: Sequence[str]) -> S:
@@ -250,7 +250,7 @@ def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
     where = ".".join([prefix, *location[:1]] if prefix else location[:1])
     fields = list(cls.model_fields)
     if location and location[0] not in fields:
-        return f"{where} is no setting.{_nearest(location[0], fields)} Settings: {', '.join(fields) or 'none'}."
+        return _no_setting(where, location[0], fields)
     reason = first["msg"].removeprefix("Value error, ")
     if not location:  # a rule over several fields says all there is to say
         return f"{prefix}: {reason}." if prefix else f"{reason}."
@@ -262,6 +262,11 @@ def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
         reason = "a value is missing"
     description = cls.model_fields[location[0]].description
     return f"{where}={first['input']!r}: {reason}." + (f" ({description})" if description else "")
+
+
+def _no_setting(where: str, name: str, known: Sequence[str], owner: str = "", meant: str = "") -> str:
+    """Say that there is no such setting, what may be meant by it, by default the nearest, and which ones there are."""
+    return f"{where} is no setting{owner}.{meant or _nearest(name, known)} Settings: {', '.join(known) or 'none'}."
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -7,7 +7,12 @@ import os
 
 def cores() -> int:
     """Return how many processors this process may use."""
+    return len(numbers())
+
+
+def numbers() -> list[int]:
+    """Return which processors this process may use, in ascending order."""
     try:
-        return len(os.sched_getaffinity(0))
+        return sorted(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+        return list(range(os.cpu_count() or 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
@@ -121,30 +121,18 @@ class DeepSpeed(DeviceSettings):
 
     @override
     def check(self, network: nn.Module, training: Training) -> None:
-        from ddmkit_plugins.engines.distributed.configuring import configuration
-        from ddmkit_plugins.engines.distributed.gathering import size_of
-
-        self.require_deepspeed()
-        rows = size_of(self) // self.stages
-        _refuse_uneven(training, rows)
-        configuration(self, training, rows)
+        self._configured(training)
         self._refuse_indivisible(network)
 
     @override
     def open(self, network: nn.Module, training: Training | None = None, logs: Path | None = None) -> Session:
-        self.require_deepspeed()
+        rows, config = self._configured(training)
         import torch
 
-        from ddmkit_plugins.engines.distributed.configuring import configuration
-        from ddmkit_plugins.engines.distributed.gathering import gathered, size_of
+        from ddmkit_plugins.engines.distributed.gathering import gathered
         from ddmkit_plugins.engines.distributed.session import DistributedSession, refuse_unsendable
         from ddmkit_plugins.engines.distributed.share import Opening, parts_of
 
-        rows = size_of(self) // self.stages
-        config = {}
-        if training is not None:
-            _refuse_uneven(training, rows)
-            config = configuration(self, training, rows)
         settings = self.in_precision(network, torch.device(self.chosen()), training=training is not None)
         layers = settings.layers(network, 1 if training is None else parts_of(self, training.batch_size, rows))
         if training is not None:
@@ -152,6 +140,23 @@ class DeepSpeed(DeviceSettings):
         refuse_unsendable(network)
         opening = Opening(network, settings, training, config, layers, logs)
         return DistributedSession(gathered(self, logs), opening)
+
+    def _configured(self, training: Training | None) -> tuple[int, dict[str, Any]]:
+        """Return how many rows there will be, and what DeepSpeed is given to learn with.
+
+        Raises:
+            DeviceError: there are fewer devices.
+            ConfigurationError: DeepSpeed is not there, or settings do not go together.
+        """
+        self.require_deepspeed()
+        from ddmkit_plugins.engines.distributed.configuring import configuration
+        from ddmkit_plugins.engines.distributed.gathering import size_of
+
+        rows = size_of(self) // self.stages
+        if training is None:
+            return rows, {}
+        _refuse_uneven(training, rows)
+        return rows, configuration(self, training, rows)
 
     @property
     def at_once(self) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ddmkit.files import whole_file
+from ddmkit.figures import save
 from ddmkit_plugins.trackers.curves import running_mean, thin
 from ddmkit_plugins.trackers.slices import Slice
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _REFERENCE = "#ffb000"
 _ANSWER = "#00a5ff"
-_DOTS_PER_INCH = 120
 _POINTS = 2000
 """A line of more points than a picture has columns takes long and shows no more."""
 
@@ -42,7 +41,7 @@ def draw_curves(curves: Curves, path: Path) -> None:
     dice.set(xlabel="step", ylabel="Dice of whole volumes", title="validation", ylim=(0, 1))
     if curves.dice:
         dice.legend(loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_case(picture: Picture, path: Path) -> None:
@@ -73,7 +72,7 @@ def draw_case(picture: Picture, path: Path) -> None:
     shown = spread.imshow(variance, cmap="magma", aspect=aspect, vmin=0, vmax=variance.max() or 1)
     figure.colorbar(shown, ax=spread, shrink=0.8)
     spread.set_title("variance over the samples")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_loss(axes: Axes, steps: np.ndarray, losses: np.ndarray) -> None:
@@ -90,8 +89,3 @@ def _draw_loss(axes: Axes, steps: np.ndarray, losses: np.ndarray) -> None:
     if (losses > 0).any():  # else there is nothing that a logarithm could show
         axes.set_yscale("log", nonpositive="mask")
     axes.legend()
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from tests.core.knowing import Parts
 from typing_extensions import override
 
-from ddmkit import Case, DataError, Example, Task
+from ddmkit import Case, DataError, Example
 from ddmkit.run.evaluation import Pair
 from ddmkit.run.maps import count_maps, has_maps, masks_of
 
@@ -21,25 +23,10 @@ CLASSES = ("background", "liver", "lesion")
 LABELS = np.array([0, 1, 2, 2], np.uint8).reshape(4, 1, 1)
 
 
-class Organ(Task):
+class Organ(Parts):
     """Find the liver with what is in it, and the lesions: x_0 is -0.7 outside and 0.4 inside."""
 
     name: ClassVar[str] = "organ"
-
-    @property
-    @override
-    def x0_channels(self) -> tuple[str, ...]:
-        return ("liver", "lesion")
-
-    @property
-    @override
-    def modalities(self) -> tuple[str, ...]:
-        return ("ct",)
-
-    @property
-    @override
-    def regions(self) -> dict[str, frozenset[str]]:
-        return {"liver": frozenset({"liver", "lesion"}), "lesion": frozenset({"lesion"})}
 
     @property
     @override
@@ -48,22 +35,12 @@ class Organ(Task):
 
     @override
     def x0(self, example: Example) -> Tensor:
-        import torch
-
         assert example.labels is not None
         return torch.stack([example.labels > 0, example.labels > 1]) * 1.1 - 0.7
 
     @override
     def readout(self, x0: Tensor) -> Tensor:
         return (x0 + 0.7) / 1.1
-
-    @override
-    def condition(self, example: Example) -> Tensor:
-        return example.images
-
-    @override
-    def answer(self, mean: Tensor) -> Tensor:
-        raise NotImplementedError
 
 
 class Picture(Organ):

@@ -16,9 +16,8 @@ import torch
 from torch import distributed
 from torch.distributed import PrefixStore, distributed_c10d  # type: ignore[attr-defined]  # torch leaves it so
 
-from ddmkit import DdmkitError, DeviceError
+from ddmkit import DdmkitError, DeviceError, processors
 from ddmkit.errors import LostProcessError
-from ddmkit.processors import cores
 from ddmkit_plugins.engines.distributed.failures import Failures, speaks_of_another
 from ddmkit_plugins.engines.distributed.launch import PATIENCE, START
 
@@ -130,7 +129,7 @@ class World:
             lost = self._failures.why(_GRACE) if speaks_of_another(found[0]) else None
             raise lost or found[0]
         if self.joined and self.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, cores() // self._beside))  # of which each would take all
+            torch.set_num_threads(max(1, processors.cores() // self._beside))  # of which each would take all
 
     def _connect(self, store: Store) -> None:
         seats = [store.get(f"seat/{rank}").decode() for rank in range(self.size)]
@@ -316,8 +315,7 @@ def _seat(device: torch.device) -> str:
 
 def _cores() -> str:
     """Return a name of the cores that this process may use."""
-    which = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-    return f"{socket.gethostname()} {sorted(which)}"
+    return f"{socket.gethostname()} {processors.numbers()}"
 
 
 def _end_at_once(status: int) -> NoReturn:
