@@ -13,14 +13,13 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.kept import whole_lines
 from benchmarks.machine import RESULTS, slug, write
 from benchmarks.recipe_arms import ABLATION, ARMS, MAIN, PLUS, SUPERVISED
+from benchmarks.recipe_subjects import ddmkit, opened, supervise, train, whole, window_by_window
 from ddmkit.figures import colour, save
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def main() -> None:
     data = folder / "cases"
     if not data.exists():
         words = ["--cases", str(given.cases), "--shape", given.shape, "--seed", "0"]
-        subprocess.run([sys.executable, "-m", "ddmkit_cli", "phantom", str(data), *words], check=True)
+        ddmkit("phantom", data, *words)
     results = folder / "results.jsonl"
     for name, seed, minutes in _asked(given):
         if _found(results, name, seed, minutes) is None:
@@ -84,8 +83,6 @@ def _found(results: Path, name: str, seed: int, minutes: float) -> dict[str, Any
 
 
 def _measured(name: str, seed: int, minutes: float, data: Path, folder: Path) -> dict[str, Any]:
-    from benchmarks.recipe_subjects import opened, supervise, train, whole, window_by_window
-
     run = folder / f"{name.replace(' ', '-')}-{seed}-{minutes:g}"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)

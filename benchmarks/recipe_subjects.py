@@ -63,11 +63,14 @@ def _ddmkit_train(words: Sequence[str], run: Path) -> None:
     rest = ["validation.cases=1", "validation.test=false", "validation.every=1000000", "validation.picture_members=1"]
     rest += ["training.checkpoint_every=1000000"]
     options = [word for option in rest for word in ("-o", option)]
-    subprocess.run(
-        [sys.executable, "-m", "ddmkit_cli", "train", *words, *options, "--run", str(run)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    ddmkit("train", *words, *options, "--run", run)
+
+
+def ddmkit(*words: str | Path) -> None:
+    """Run a command, and end this program where it fails: it has said why."""
+    command = [sys.executable, "-m", "ddmkit_cli", *map(str, words)]
+    if status := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(status)
 
 
 def _seconds(run: Path) -> list[float]:
