@@ -1,10 +1,12 @@
 """A better recipe: the preset `patchddm-plus` against the paper's, a supervised network, and itself with one change.
 
-python -m benchmarks.recipe [--minutes 10] [--seeds 2] [--ablation-minutes 3] [--ablation-seeds 1] [--arms a,b]
+python -m benchmarks.recipe [--minutes 10] [--seeds 2] [--ablation-minutes 3] [--ablation-seeds 2] [--arms a,b]
 
-All train on the same synthetic cases for as long, by the clock, one after the other; the same unseen cases are
-answered. Each result is kept in the working folder, so that the command goes on where it was stopped. The gap is the
-mean Dice of volumes sampled window by window, as in training, minus that of whole volumes.
+All train on the same synthetic cases for as long, and the same unseen cases are answered. First of all a step of each
+arm is timed, in turn and several times over, while the machine should do nothing else; each then trains for as many
+steps as there is time for, however busy the machine is by then. Times and results are kept in the working folder, so
+that the command goes on where it was stopped. The gap is the mean Dice of volumes sampled window by window, as in
+training, minus that of whole volumes.
 """
 
 from __future__ import annotations
@@ -13,17 +15,27 @@ import argparse
 import json
 import shutil
 import statistics
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.kept import whole_lines
 from benchmarks.machine import RESULTS, slug, write
 from benchmarks.recipe_arms import ABLATION, ARMS, MAIN, PLUS, SUPERVISED
-from benchmarks.recipe_subjects import ddmkit, opened, supervise, train, whole, window_by_window
+from benchmarks.recipe_subjects import (
+    ddmkit,
+    opened,
+    probe,
+    probe_supervised,
+    supervise,
+    train,
+    whole,
+    window_by_window,
+)
 from ddmkit.figures import colour, save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _SPLIT = ("-o", "split.test=0.25", "-o", "split.validation=0.1")
 _FEW, _MANY = 5, 50
@@ -40,14 +52,35 @@ def main() -> None:
     if not data.exists():
         words = ["--cases", str(given.cases), "--shape", given.shape, "--seed", "0"]
         ddmkit("phantom", data, *words)
+    names = list(dict.fromkeys(name for name, *_ in _asked(given)))
+    paces = _paces(names, given.rounds, data, folder)
     results = folder / "results.jsonl"
     for name, seed, minutes in _asked(given):
         if _found(results, name, seed, minutes) is None:
-            result = _measured(name, seed, minutes, data, folder)
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+            result = _measured(Training(name, seed, minutes, paces[name]), data, folder)
+            _keep(results, result)
             print(row(name, [result]), flush=True)
     _report(given, results)
+
+
+class Training(NamedTuple):
+    """One training."""
+
+    arm: str
+    seed: int
+    minutes: float
+    pace: float
+    """Seconds that a step takes on a machine that does nothing else."""
+
+    @property
+    def steps(self) -> int:
+        """For which there is time."""
+        return max(1, int(60 * self.minutes / self.pace))
+
+
+def _keep(path: Path, record: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
@@ -55,7 +88,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10, help="of training, of the preset and its rivals")
     parser.add_argument("--seeds", type=int, default=2, help="0, 1, …: weights, windows and noise; the cases stay")
     parser.add_argument("--ablation-minutes", type=float, default=3, help="of the preset with one change")
-    parser.add_argument("--ablation-seeds", type=int, default=1)
+    parser.add_argument("--ablation-seeds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="in which steps are timed")
     parser.add_argument("--arms", type=lambda names: names.split(","), default=list(ARMS), help="only these")
     parser.add_argument("--cases", type=int, default=40)
     parser.add_argument("--shape", default="64,64,64")
@@ -77,26 +111,51 @@ def _asked(given: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
                 yield name, seed, given.ablation_minutes
 
 
+def _paces(names: Sequence[str], rounds: int, data: Path, folder: Path) -> dict[str, float]:
+    """Return seconds that a step of each arm takes: medians over rounds in which all have their turn."""
+    kept = folder / "paces.jsonl"
+    known = [record for record in whole_lines(kept) if record["arm"] in names]
+    for name in [name for _ in range(rounds) for name in names]:
+        if sum(record["arm"] == name for record in known) >= rounds:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            seconds = _probed(name, data, Path(scratch))
+        known.append({"arm": name, "seconds": seconds})
+        _keep(kept, known[-1])
+        print(f"{name}: {seconds:.3f} s a step", flush=True)
+    return {name: statistics.median(record["seconds"] for record in known if record["arm"] == name) for name in names}
+
+
+def _probed(name: str, data: Path, scratch: Path) -> float:
+    if name != SUPERVISED:
+        return probe(_words(name, data, 0), scratch)
+    train(_words(PLUS, data, 0), 1, scratch)  # whose windows it learns from
+    return probe_supervised(scratch / "run")
+
+
+def _words(name: str, data: Path, seed: int) -> list[str]:
+    return [*ARMS[name].words, "--data", str(data), *_SPLIT, "--seed", str(seed)]
+
+
 def _found(results: Path, name: str, seed: int, minutes: float) -> dict[str, Any] | None:
     wanted = name, seed, minutes
     return next((one for one in whole_lines(results) if (one["arm"], one["seed"], one["minutes"]) == wanted), None)
 
 
-def _measured(name: str, seed: int, minutes: float, data: Path, folder: Path) -> dict[str, Any]:
-    run = folder / f"{name.replace(' ', '-')}-{seed}-{minutes:g}"
+def _measured(training: Training, data: Path, folder: Path) -> dict[str, Any]:
+    run = folder / f"{training.arm.replace(' ', '-')}-{training.seed}-{training.minutes:g}"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
-    about = {"arm": name, "seed": seed, "minutes": minutes}
-    common = ("--data", str(data), *_SPLIT, "--seed", str(seed))
-    if name == SUPERVISED:
-        train([*ARMS[PLUS].words, *common], 0, run)  # whose windows it learns from
-        told = supervise(run / "run", 60 * minutes, seed)
+    about = training._asdict()
+    if training.arm == SUPERVISED:
+        train(_words(PLUS, data, training.seed), 1, run)
+        told = supervise(run / "run", training.steps, training.seed)
         return {**about, **told.spent._asdict(), "whole": told.whole, "windows": told.windows}
-    spent = train([*ARMS[name].words, *common], 60 * minutes, run)
+    spent = train(_words(training.arm, data, training.seed), training.steps, run)
     model, cases = opened(run / "run")
     test = cases["test"]
     scores = {"whole": whole(model, test, _FEW), "windows": window_by_window(model, test, _FEW)}
-    if name == PLUS:
+    if training.arm == PLUS:
         scores["many"] = whole(model, test[:_MANY_CASES], _MANY)
     return {**about, **spent._asdict(), **scores}
 
@@ -105,10 +164,9 @@ def _report(given: argparse.Namespace, results: Path) -> None:
     found = whole_lines(results)
     main_rows = [row(name, _of(found, name, given.minutes)) for name in MAIN]
     small = [row(name, _of(found, name, given.ablation_minutes)) for name in (PLUS, *ABLATION)]
-    head = (
-        f"| {{}} | Dice, whole volumes | window by window | gap | {_MANY} steps instead of {_FEW} | training steps |\n"
-        "|---|---|---|---|---|---|"
-    )
+    columns = ["{}", "Dice, whole volumes", "window by window", "gap", f"{_MANY} steps instead of {_FEW}"]
+    columns += ["training steps", "seconds a step"]
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
     tables = [
         "\n".join([head.format(f"{minutes:g} minutes"), *filter(None, rows)])
         for minutes, rows in ((given.minutes, main_rows), (given.ablation_minutes, small))
@@ -140,7 +198,10 @@ def row(name: str, seeds: list[dict[str, Any]]) -> str:
         gains = [statistics.fmean(one["many"]) - statistics.fmean(one["whole"][: len(one["many"])]) for one in seeds]
         many = f"{statistics.fmean(gains):+.3f}"
     steps = statistics.fmean(one["steps"] for one in seeds)
-    return f"| {name} | {_spread(whole)} | {_spread(windows)} | {gap:+.3f} | {many} | {steps:.0f} |"
+    return (
+        f"| {name} | {_spread(whole)} | {_spread(windows)} | {gap:+.3f} | {many} "
+        f"| {steps:.0f} | {seeds[0]['pace']:.3f} |"
+    )
 
 
 def _spread(values: list[float]) -> str:

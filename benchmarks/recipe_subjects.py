@@ -1,4 +1,4 @@
-"""Subjects of `benchmarks.recipe`: a run trained for some minutes, a supervised network likewise, and their scores."""
+"""Subjects of `benchmarks.recipe`: a run trained for some steps, a supervised network likewise, and their scores."""
 
 from __future__ import annotations
 
@@ -37,9 +37,13 @@ if TYPE_CHECKING:
     from ddmkit.stored_case import StoredCase
 
 _PROBE = 12
-"""Steps whose median time says how many there is time for."""
+"""Steps whose median time says how many there is time for, less the first ones."""
+_WARM = 2
+"""First steps, in which libraries choose their ways."""
 _FILTERS = (16, 32, 64, 128)
 """Channels of the supervised network's levels: 1.4 million parameters, where the preset's has 1.0."""
+_RATE = 1e-3
+"""Of the supervised network's AdamW, falling along a cosine."""
 
 
 class Spent(NamedTuple):
@@ -50,20 +54,19 @@ class Spent(NamedTuple):
     """Of the steps, waiting for data included; neither validation nor checkpoints."""
 
 
-def train(words: Sequence[str], seconds: float, folder: Path) -> Spent:
-    """Train by the command line for as many steps as there is time for, into `folder`/run."""
-    probe = folder / "probe"
-    _ddmkit_train([*words, "-o", f"training.steps={_PROBE}"], probe)
-    steps = max(_PROBE, int(seconds / statistics.median(_seconds(probe)[2:])))
-    _ddmkit_train([*words, "-o", f"training.steps={steps}"], folder / "run")
-    return Spent(steps, sum(_seconds(folder / "run")))
+def probe(words: Sequence[str], folder: Path) -> float:
+    """Return seconds that a step of `ddmkit train` takes, a median over a few into `folder`/run."""
+    train(words, _PROBE, folder)
+    return statistics.median(_seconds(folder / "run")[_WARM:])
 
 
-def _ddmkit_train(words: Sequence[str], run: Path) -> None:
+def train(words: Sequence[str], steps: int, folder: Path) -> Spent:
+    """Train by the command line into `folder`/run."""
     rest = ["validation.cases=1", "validation.test=false", "validation.every=1000000", "validation.picture_members=1"]
-    rest += ["training.checkpoint_every=1000000"]
+    rest += ["training.checkpoint_every=1000000", f"training.steps={steps}"]
     options = [word for option in rest for word in ("-o", option)]
-    ddmkit("train", *words, *options, "--run", run)
+    ddmkit("train", *words, *options, "--run", folder / "run")
+    return Spent(steps, sum(_seconds(folder / "run")))
 
 
 def ddmkit(*words: str | Path) -> None:
@@ -142,31 +145,35 @@ class Supervised(NamedTuple):
     """Dice of volumes by sliding windows that overlap by half, as nnU-Net does."""
 
 
-def supervise(run: Path, seconds: float, seed: int, rate: float = 1e-3) -> Supervised:
-    """Train MONAI's DynUNet on the windows that a run trains on, for as long.
+def probe_supervised(run: Path) -> float:
+    """Return seconds that a step of the supervised network takes, a median over a few."""
+    model, cases = opened(run)
+    return statistics.median(_learned(model.configuration, cases["train"], _PROBE, 0).seconds[_WARM:])
+
+
+def supervise(run: Path, steps: int, seed: int) -> Supervised:
+    """Train MONAI's DynUNet on the windows that a run trains on.
 
     Args:
         run: a run that predicts x_0, one mask; its weights are not looked at.
-        seconds: how long.
+        steps: how many.
         seed: of the weights.
-        rate: of AdamW, falling along a cosine.
     """
     model, cases = opened(run)
-    network = _learned(model.configuration, cases["train"], seconds, seed, rate)
+    learned = _learned(model.configuration, cases["train"], steps, seed)
     size = model.configuration.patch.size(cases["test"][0].region.size)
-    scores = [_supervised_scores(network.module, model.configuration, case, size) for case in cases["test"]]
+    scores = [_supervised_scores(learned.module, model.configuration, case, size) for case in cases["test"]]
     whole_dice, window_dice = map(list, zip(*scores, strict=True))
-    return Supervised(network.spent, whole_dice, window_dice)
+    return Supervised(Spent(steps, sum(learned.seconds)), whole_dice, window_dice)
 
 
 class _Learned(NamedTuple):
     module: nn.Module
-    spent: Spent
+    seconds: list[float]
+    """That each step took, waiting for data included."""
 
 
-def _learned(
-    configuration: Configuration, cases: Sequence[StoredCase], seconds: float, seed: int, rate: float
-) -> _Learned:
+def _learned(configuration: Configuration, cases: Sequence[StoredCase], steps: int, seed: int) -> _Learned:
     torch.manual_seed(seed)
     images = configuration.task.condition_channels
     network = DynUNet(
@@ -180,19 +187,20 @@ def _learned(
         norm_name=("INSTANCE", {"affine": True}),
     )
     loss = DiceCELoss(sigmoid=True)
-    optimizer = torch.optim.AdamW(network.parameters(), rate)
-    step, started = 0, time.perf_counter()
-    with closing(Batches(configuration, cases).ahead(1, 10**9)) as ahead:
-        while (done := (time.perf_counter() - started) / seconds) < 1:
-            step, batches = next(ahead)
+    optimizer = torch.optim.AdamW(network.parameters(), _RATE)
+    seconds = []
+    with closing(Batches(configuration, cases).ahead(1, steps)) as ahead:
+        started = time.perf_counter()
+        for step, batches in ahead:
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1, step / 20) * (1 + math.cos(math.pi * done)) / 2
+                group["lr"] = _RATE * min(1, step / 20) * (1 + math.cos(math.pi * step / steps)) / 2
             optimizer.zero_grad()
             for batch in batches:
                 loss(network(batch.inputs[:, :images]), configuration.task.readout(batch.target)).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 12)  # nnU-Net's
             optimizer.step()
-    return _Learned(network.eval(), Spent(step, time.perf_counter() - started))
+            seconds.append(-started + (started := time.perf_counter()))
+    return _Learned(network.eval(), seconds)
 
 
 @torch.no_grad()

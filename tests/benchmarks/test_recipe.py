@@ -37,7 +37,7 @@ def test_rivals_train_as_long_and_what_is_done_is_not_done_again(
     monkeypatch.setenv("DDMKIT_CACHE", str(tmp_path / "cache"))
     small = ARMS["patchddm-plus"]._replace(words=("--preset", "patchddm-plus", *SMALL))
     monkeypatch.setitem(ARMS, "patchddm-plus", small)
-    words = ["recipe", "--minutes", "0.02", "--seeds", "1", "--ablation-seeds", "0", "--cases", "8"]
+    words = ["recipe", "--minutes", "0.02", "--seeds", "1", "--ablation-seeds", "0", "--cases", "8", "--rounds", "1"]
     words += ["--shape", "24,24,16", "--arms", "patchddm-plus,supervised", "--work", str(tmp_path / "work")]
     monkeypatch.setattr("sys.argv", [*words, "--out", str(tmp_path / "out")])
     recipe.main()
@@ -54,7 +54,7 @@ def test_rivals_train_as_long_and_what_is_done_is_not_done_again(
 
 def test_a_row_is_means_over_seeds_and_their_gap() -> None:
     seeds = [
-        {"whole": [0.5, 0.7], "windows": [0.6, 0.8], "many": [0.6], "steps": 10},
-        {"whole": [0.7, 0.9], "windows": [0.8, 1.0], "many": [0.8], "steps": 20},
+        {"whole": [0.5, 0.7], "windows": [0.6, 0.8], "many": [0.6], "steps": 10, "pace": 0.5},
+        {"whole": [0.7, 0.9], "windows": [0.8, 1.0], "many": [0.8], "steps": 20, "pace": 0.5},
     ]
-    assert recipe.row("an arm", seeds) == "| an arm | 0.700 ± 0.141 | 0.800 ± 0.141 | +0.100 | +0.100 | 15 |"
+    assert recipe.row("an arm", seeds) == "| an arm | 0.700 ± 0.141 | 0.800 ± 0.141 | +0.100 | +0.100 | 15 | 0.500 |"
