@@ -56,7 +56,7 @@ class Spent(NamedTuple):
 
 def probe(words: Sequence[str], folder: Path) -> float:
     """Return seconds that a step of `ddmkit train` takes, a median over a few into `folder`/run."""
-    train(words, _PROBE, folder)
+    train([*words, "-o", "sampler.steps=1"], _PROBE, folder)  # what follows the steps is of no interest
     return statistics.median(_seconds(folder / "run")[_WARM:])
 
 
