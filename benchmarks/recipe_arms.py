@@ -40,7 +40,9 @@ ABLATION: dict[str, Arm] = {
     "constant rate": _changed("the paper's", "-o", "training.decay=constant", "-o", "training.warmup=0"),
     "no coordinates": _changed("windows do not know where they are", "--encoding", "none"),
     "uniform windows": _changed("not more often from the centre", "--patch", "uniform"),
+    "foreground windows": _changed("as nnU-Net's, a third around the tumour", "--patch", "foreground"),
     "concatenated skips": _changed("the usual U-Net", "--backbone", "unet3d-concat"),
+    "min-SNR weighting": _changed("Hang et al. 2023", "-o", "diffusion.weighting=min-snr"),
     "cosine schedule": _changed("Nichol & Dhariwal 2021", "--schedule", "cosine"),
 }
 """One change at a time against the preset."""

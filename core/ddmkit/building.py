@@ -21,6 +21,7 @@ from ddmkit.files import whole_file
 from ddmkit.grid import Grid
 from ddmkit.nifti import files_of
 from ddmkit.normalisation import box_of, foreground, normalise
+from ddmkit.randomness import generator
 from ddmkit.rules import shown
 from ddmkit.volume import case_header, check_labels_inside, image_of, read_images, read_labels
 from ddmkit.window import Window
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: a file written by another version of this module is never read."""
 LEVELS = 1000
 """Intensities are stored as whole numbers up to this, rounded: an error of 0.0005 at most."""
+LOCATIONS = 256
+"""Voxels of each class that are kept apart, so that a window can be drawn around one without reading all labels."""
 _CHUNK = 32
 """Side of a chunk in voxels."""
 _LOCK_DIGITS = 2
@@ -123,6 +126,8 @@ class Prepared(NamedTuple):
     """(modalities, *facts.box.size): intensities in 1 / LEVELS."""
     labels: NDArray[np.uint8] | None
     """facts.box.size: indices into `facts.classes`."""
+    locations: NDArray[np.int32]
+    """(K, 3): voxels of the seen volume that are no background, of each class as many."""
 
 
 def prepare(case: Case, recipe: Recipe, warn: Callable[[str], None] = _log.warning) -> Prepared:
@@ -147,7 +152,17 @@ def prepare(case: Case, recipe: Recipe, warn: Callable[[str], None] = _log.warni
         labels = grid.enter_labels(own)
     box = _box_of_all(inside, images, labels)
     facts = Facts(grid, box, box_of(inside), case.classes, labels is not None)
-    return Prepared(facts, images[:, *box.slices], None if labels is None else labels[box.slices])
+    locations = np.empty((0, 3), np.int32) if labels is None else _locations(labels)
+    return Prepared(facts, images[:, *box.slices], None if labels is None else labels[box.slices], locations)
+
+
+def _locations(labels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Draw voxels of each class, evenly and with replacement, so that rare classes have as many as others."""
+    random = generator(0, "locations")
+    voxels = (np.flatnonzero(labels == index) for index in np.unique(labels[labels > 0]))
+    chosen = [random.choice(of_class, LOCATIONS) for of_class in voxels]
+    flat = np.concatenate([np.empty(0, np.intp), *chosen])
+    return np.stack(np.unravel_index(flat, labels.shape), axis=1).astype(np.int32)
 
 
 def _box_of_all(inside: NDArray[np.bool_], images: NDArray[np.uint16], labels: NDArray[np.uint8] | None) -> Window:
@@ -164,6 +179,8 @@ def content(prepared: Prepared) -> memoryview:
         _write(file, "images", prepared.images)
         if prepared.labels is not None:
             _write(file, "labels", prepared.labels)
+        if len(locations := prepared.locations):
+            file.create_dataset("locations", data=locations, chunks=locations.shape, fletcher32=True)
         file.attrs["facts"] = np.bytes_(prepared.facts.text())  # HDF5 checks no sums over strings of variable length
     return stream.getbuffer()
 

@@ -13,15 +13,47 @@ from pydantic import Field
 from ddmkit.component import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+_LARGEST_RATIO = 5.0
+"""Of signal to noise: beyond, an error counts no more (gamma of Hang et al. 2023)."""
 
 
 class Diffusion(Settings):
-    """What the network predicts."""
+    """What the network predicts, and at which times it learns to."""
 
     prediction: Literal["eps", "x0", "v"] = Field(
         default="eps", description="What the network predicts: the noise (the paper), the clean x_0, or v."
     )
+
+    weighting: Literal["uniform", "min-snr"] = Field(
+        default="uniform",
+        description="Which times count how much. uniform: all alike (the paper); min-snr: the squared error of x_0 by "
+        "the signal-to-noise ratio, 5 at most (Hang et al. 2023).",
+    )
+
+    def draw_time(self, alphas_bar: Tensor, random: np.random.Generator) -> int:
+        """Draw the time t, 1 ... T, that an example is learned at.
+
+        A weight is a share of the draws: the expected gradient is that of a weighted loss, without its variance.
+
+        Args:
+            alphas_bar: shape (T + 1,), float64, from the schedule.
+            random: where the draw comes from.
+        """
+        if self.weighting == "uniform":
+            return int(random.integers(1, len(alphas_bar)))
+        weights = self._weights(alphas_bar[1:])
+        return 1 + int(random.choice(len(weights), p=(weights / weights.sum()).numpy()))
+
+    def _weights(self, alphas_bar: Tensor) -> Tensor:
+        """Return min(SNR, 5), the weight of x_0's squared error, as one of the prediction's (Hang et al. 2023)."""
+        import torch
+
+        ratio = alphas_bar / (1 - alphas_bar)
+        shares = {"x0": torch.ones_like(ratio), "eps": ratio, "v": ratio + 1}
+        return ratio.clamp(max=_LARGEST_RATIO) / shares[self.prediction]
 
     def noisy(self, x0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
         """Draw x_t = sqrt(alpha-bar) x_0 + sqrt(1 - alpha-bar) eps (Bieder et al. 2023, eq. 2).

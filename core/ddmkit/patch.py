@@ -24,7 +24,10 @@ from typing import TYPE_CHECKING, ClassVar
 from ddmkit.component import Component
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
+    from numpy.typing import NDArray
 
     from ddmkit.window import Shape, Window
 
@@ -46,3 +49,17 @@ class Patch(Component):
     @abstractmethod
     def window(self, frame: Shape, random: np.random.Generator) -> Window:
         """Draw a window that lies inside `frame`, whose sides are at least `size(frame)`."""
+
+    def window_of(
+        self, frame: Shape, random: np.random.Generator, locations: Callable[[], NDArray[np.integer]]
+    ) -> Window:
+        """Draw a window of a case that is learned from; by default, by `window`, whatever is labelled there.
+
+        Args:
+            frame: sides of the volume.
+            random: where the draw comes from.
+            locations: reads some labelled voxels of the case: shape (K, 3), in voxels of `frame`, of each class as
+                many; K is 0 for a case where nothing is labelled.
+        """
+        del locations
+        return self.window(frame, random)

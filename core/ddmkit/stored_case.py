@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from ddmkit.volume import read_labels, spacing_of
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Slices: TypeAlias = "tuple[slice, slice, slice]"
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 """What h5py and JSON raise about a file that is not there, cut short or changed; HDF5 checks sums over all it holds."""
@@ -82,15 +85,24 @@ class StoredCase:
             DataError: the store's file is damaged, and the case's own files are not what they were.
             StorageError: the store cannot be written.
         """
-        try:
-            images, labels = self._read(window)
-        except DAMAGED as error:
-            self._mend(error)
-            images, labels = self._read(window)
+        images, labels = self._mended(partial(self._read, window))
         if (factor := window.factor) > 1:
             images = _pooled(images, factor)
             labels = None if labels is None else labels[::factor, ::factor, ::factor].contiguous()
         return Example(images, labels, self.facts.classes, window)
+
+    def locations(self) -> NDArray[np.int64]:
+        """Read where labelled voxels are, in voxels of the region: (K, 3), of each class as many; none without labels.
+
+        A damaged file is made anew.
+
+        Raises:
+            DataError, StorageError: as `read`.
+        """
+        found = self._mended(self._read_locations)
+        own = centred(Window.whole(self.facts.grid.seen_shape), self.region.frame)
+        moved = found.astype(np.int64) + np.subtract(own.start, self.region.start)
+        return moved[np.all((moved >= 0) & (moved < self.region.size), axis=1)]
 
     def reference(self) -> NDArray[np.uint8] | None:
         """Read the whole reference from the case's own file: (X, Y, Z), indices into `case.classes`.
@@ -123,6 +135,19 @@ class StoredCase:
                     labels[target] = torch.from_numpy(file["labels"][source])
         return images, labels
 
+    def _read_locations(self) -> NDArray[np.int32]:
+        with h5py.File(self.path, "r") as opened:
+            file = cast("Any", opened)
+            return np.array(file["locations"]) if "locations" in file else np.empty((0, 3), np.int32)
+
+    def _mended(self, read: Callable[[], T]) -> T:
+        """Read, and once more from a file that is made anew where this one is damaged."""
+        try:
+            return read()
+        except DAMAGED as error:
+            self._mend(error)
+            return read()
+
     def _mend(self, reason: Exception) -> None:
         with alone(self.path):
             if self._is_whole():  # another thread or process has been quicker
@@ -142,6 +167,7 @@ class StoredCase:
             return False
         try:
             self._read(self.whole())
+            self._read_locations()
         except DAMAGED:
             return False
         return True

@@ -19,6 +19,7 @@ from ddmkit_plugins.encodings.none import NoEncoding
 from ddmkit_plugins.engines.deepspeed import DeepSpeed
 from ddmkit_plugins.engines.single import Single
 from ddmkit_plugins.patches.center import Center
+from ddmkit_plugins.patches.foreground import Foreground
 from ddmkit_plugins.patches.full import Full
 from ddmkit_plugins.patches.half import Half
 from ddmkit_plugins.patches.uniform import Uniform
@@ -45,6 +46,7 @@ def ddmkit_components() -> list[type[Component]]:
         DpmSolver,
         Center,
         Uniform,
+        Foreground,
         Full,
         Half,
         Coords,

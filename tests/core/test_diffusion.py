@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import sqrt
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -111,3 +113,27 @@ def test_the_loss_is_the_mean_of_squares_in_float32() -> None:
 def test_another_prediction_is_refused() -> None:
     with pytest.raises(ValidationError, match="'eps', 'x0' or 'v'"):
         Diffusion.model_validate({"prediction": "noise"})
+
+
+def test_uniform_times_are_drawn_alike_and_all_of_them() -> None:
+    levels = torch.linspace(1, 0.1, 5, dtype=torch.float64)
+    random = np.random.default_rng(0)
+    counts = Counter(Diffusion().draw_time(levels, random) for _ in range(4000))
+    assert sorted(counts) == [1, 2, 3, 4]
+    assert all(abs(count - 1000) < 5 * sqrt(4000 * 0.25 * 0.75) for count in counts.values())
+
+
+@pytest.mark.parametrize(
+    ("prediction", "weights"),
+    # Signal-to-noise ratios 9, 1 and 1/4, of which 5 count at most: over 1, over themselves, over themselves and 1.
+    [("x0", [5, 1, 0.25]), ("eps", [5 / 9, 1, 1]), ("v", [0.5, 0.5, 0.2])],
+)
+def test_min_snr_draws_times_by_the_weights_of_hang_et_al(
+    prediction: Literal["eps", "x0", "v"], weights: list[float]
+) -> None:
+    levels = torch.tensor([1, 0.9, 0.5, 0.2], dtype=torch.float64)
+    diffusion, random, draws = Diffusion(prediction=prediction, weighting="min-snr"), np.random.default_rng(0), 10_000
+    counts = Counter(diffusion.draw_time(levels, random) for _ in range(draws))
+    for t, weight in enumerate(weights, start=1):
+        share = weight / sum(weights)
+        assert abs(counts[t] - draws * share) < 5 * sqrt(draws * share * (1 - share))

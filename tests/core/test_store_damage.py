@@ -73,6 +73,19 @@ def test_a_flipped_byte_anywhere_does_not_matter_or_is_noticed(
             assert rebuilt == ("case Fall 7 is damaged" in caplog.text), place
 
 
+def test_damage_to_where_labelled_voxels_are_is_noticed_by_who_asks(
+    store: Store, case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = store.open(case)
+    before, whole = stored.locations(), stored.path.read_bytes()
+    with h5py.File(stored.path) as file:
+        place = file["locations"].id.get_chunk_info(0).byte_offset
+    flip(stored.path, place + 5)
+    assert np.array_equal(stored.locations(), before)
+    assert stored.path.read_bytes() == whole
+    assert "case Fall 7 is damaged" in caplog.text
+
+
 def test_a_changed_letter_in_what_a_file_says_of_its_case_is_noticed(
     store: Store, case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from tests.core.heads import AFFINE, HALF_A_LEVEL, by_hand, head, marked, save_c
 from torch.nn import functional
 
 from ddmkit import Case, DataError, Window
+from ddmkit.building import LOCATIONS
 from ddmkit.preprocessing import centred
 from ddmkit.store import Store
 
@@ -88,6 +89,22 @@ def test_a_window_wholly_in_the_padding_is_background(framed: StoredCase, start:
     assert not example.images.any()
     assert example.labels is not None
     assert not example.labels.any()
+
+
+def test_locations_are_labelled_voxels_of_the_frame_and_of_each_class_as_many(framed: StoredCase) -> None:
+    found = framed.locations()
+    labels = padded()[1][tuple(found.T)]
+    present = set(np.unique(padded()[1])) - {0}
+    assert {index: int((labels == index).sum()) for index in present} == dict.fromkeys(present, LOCATIONS)
+    everywhere = {tuple(voxel) for voxel in np.argwhere(padded()[1] > 0).tolist()}
+    drawn = {tuple(voxel) for voxel in found.tolist()}
+    assert drawn <= everywhere
+    assert len(drawn) > 0.9 * len(everywhere)  # of so few, nearly all
+
+
+def test_a_case_without_labels_has_no_locations(configured: Configured, case: Case) -> None:
+    stored = Store(configured()).open(case._replace(reference=None))
+    assert stored.locations().shape == (0, 3)
 
 
 def test_a_frame_smaller_than_the_case_cuts_nothing_off(configured: Configured, case: Case) -> None:

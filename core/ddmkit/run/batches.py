@@ -46,11 +46,12 @@ class Batches:
         configuration, key = self._configuration, (step, index)
         case = self._case((step - 1) * configuration.training.batch_size + index)
         region = case.region
-        window = configuration.patch.window(region.size, generator(configuration.seed, "window", *key))
+        drawn = generator(configuration.seed, "window", *key)
+        window = configuration.patch.window_of(region.size, drawn, case.locations)
         example = case.read(window.within(region))
         x0 = configuration.task.x0(example)[None]
         noise = normal(tuple(x0.shape), configuration.seed, "noise", *key)
-        t = int(generator(configuration.seed, "time", *key).integers(1, len(self._alphas_bar)))
+        t = configuration.diffusion.draw_time(self._alphas_bar, generator(configuration.seed, "time", *key))
         alpha_bar = self._alphas_bar[t].reshape(1)
         noisy = configuration.diffusion.noisy(x0, noise, alpha_bar)
         inputs = torch.cat([condition(configuration, example)[None], noisy], dim=1)

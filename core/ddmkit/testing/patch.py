@@ -35,11 +35,23 @@ def check_patch(patch: Patch, *, covers: bool = True) -> None:
             require(window.size == size, f"{title} promises {size} and gives {window.size} in {frame}.")
             require(window.factor == patch.factor, f"{title} gives factor {window.factor}, not {patch.factor}.")
             require(_inside(window), f"{title} leaves the frame: {window}.")
+        _check_windows_of(patch, frame)
         starts = np.array([window.start for window in windows])
         free = np.subtract(frame, size)
         # Far ends may be rare in a large frame, so there a sixteenth of the way from them will do.
         reached = (starts.min(0) <= free // 16).all() and (starts.max(0) >= free - free // 16).all()
         require(reached or not covers, f"{title} never shows some voxels of {frame}; say covers=False if it should.")
+
+
+def _check_windows_of(patch: Patch, frame: Shape) -> None:
+    """Check windows of cases where nothing, or the far corner, is labelled."""
+    title, random = type(patch).__qualname__, np.random.default_rng(0)
+    for labelled in (np.empty((0, 3), np.int64), np.array([[side - 1 for side in frame]])):
+        for _ in range(100):
+            window = patch.window_of(frame, random, labelled.copy)
+            promised = window.frame == frame and window.size == patch.size(frame) and window.factor == patch.factor
+            where = f"where {len(labelled)} voxels are labelled"
+            require(promised and _inside(window), f"{title} draws {window} of a case {where}: as `window` it should.")
 
 
 def _frames(patch: Patch) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""What the windows of `center` and `uniform` share: their side lengths and the room they have to move in."""
+"""What windows that have room to move share: their side lengths and where they may start."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from ddmkit import Window
 from ddmkit.window import thrice
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ddmkit import Shape
 
 Side: TypeAlias = Annotated[int, Field(ge=1)]
@@ -38,3 +41,9 @@ def last_starts(frame: Shape, size: Shape) -> Shape:
         msg = f"A window of {size} voxels does not fit in a volume of {frame}: pad the volume first."
         raise ValueError(msg)
     return x, y, z
+
+
+def anywhere(frame: Shape, size: Shape, random: np.random.Generator) -> Window:
+    """Return a window, each start as likely as any other."""
+    x, y, z = (int(random.integers(last, endpoint=True)) for last in last_starts(frame, size))
+    return Window((x, y, z), size, frame)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from ddmkit import Patch, Window
-from ddmkit_plugins.patches.sides import Sides, last_starts, side_lengths
+from ddmkit import Patch
+from ddmkit_plugins.patches.sides import Sides, anywhere, side_lengths
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ddmkit import Shape
+    from ddmkit import Shape, Window
 
 
 class Uniform(Patch):
@@ -27,6 +27,4 @@ class Uniform(Patch):
 
     @override
     def window(self, frame: Shape, random: np.random.Generator) -> Window:
-        size = self.size(frame)
-        x, y, z = (int(random.integers(last, endpoint=True)) for last in last_starts(frame, size))
-        return Window((x, y, z), size, frame)
+        return anywhere(frame, self.size(frame), random)

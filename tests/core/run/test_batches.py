@@ -6,14 +6,14 @@ import shutil
 import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import Batch, DataError, Window
+from ddmkit import Batch, DataError, Patch, Window
 from ddmkit.randomness import normal
 from ddmkit.run import batches as module
 from ddmkit.run.batches import Batches
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ddmkit import Example
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ddmkit import Example, Shape
     from ddmkit.configuration import Configuration
     from ddmkit.stored_case import StoredCase
 
@@ -290,11 +293,43 @@ def test_a_case_that_is_gone_from_store_and_disk_is_one_sentence(
             pass
 
 
+class OneVoxel(Patch):
+    """A single voxel, the last of those that are labelled."""
+
+    name: ClassVar[str] = "one-voxel"
+
+    @override
+    def size(self, frame: Shape) -> Shape:
+        return 1, 1, 1
+
+    @override
+    def window(self, frame: Shape, random: np.random.Generator) -> Window:
+        return Window((0, 0, 0), (1, 1, 1), frame)
+
+    @override
+    def window_of(
+        self, frame: Shape, random: np.random.Generator, locations: Callable[[], NDArray[np.integer]]
+    ) -> Window:
+        x, y, z = locations()[-1].tolist()
+        return Window((x, y, z), (1, 1, 1), frame)
+
+
+def test_a_strategy_may_aim_at_what_is_labelled(configured: Configured, cases: list[StoredCase]) -> None:
+    configuration = configured("diffusion.prediction=x0")
+    anywhere, aimed = (
+        Batches(configuration.model_copy(update={"patch": patch}), cases) for patch in (configuration.patch, OneVoxel())
+    )
+    outside, inside = sorted(set(anywhere.example(1, 0).target.flatten().tolist()))
+    assert outside < inside
+    assert [aimed.example(step, 0).target.item() for step in range(1, COUNT + 1)] == [inside] * COUNT
+
+
 class Watched:
     """A case of which each reading is told."""
 
     def __init__(self, case: StoredCase, tell: Callable[[Window], None]) -> None:
         self.region = case.region
+        self.locations = case.locations
         self._case = case
         self._tell = tell
 
