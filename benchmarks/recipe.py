@@ -5,8 +5,7 @@ python -m benchmarks.recipe [--minutes 10] [--seeds 2] [--ablation-minutes 3] [-
 All train on the same synthetic cases for as long, and the same unseen cases are answered. First of all a step of each
 arm is timed, in turn and several times over, while the machine should do nothing else; each then trains for as many
 steps as there is time for, however busy the machine is by then. Times and results are kept in the working folder, so
-that the command goes on where it was stopped. The gap is the mean Dice of volumes sampled window by window, as in
-training, minus that of whole volumes.
+that the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.kept import whole_lines
-from benchmarks.machine import RESULTS, slug, write
+from benchmarks.machine import RESULTS
 from benchmarks.recipe_arms import ABLATION, ARMS, MAIN, PLUS, SUPERVISED
+from benchmarks.recipe_report import FEW, MANY, report, row
 from benchmarks.recipe_subjects import (
     ddmkit,
     opened,
@@ -31,15 +31,13 @@ from benchmarks.recipe_subjects import (
     train,
     whole,
     window_by_window,
+    with_tumour,
 )
-from ddmkit.figures import colour, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _SPLIT = ("-o", "split.test=0.25", "-o", "split.validation=0.1")
-_FEW, _MANY = 5, 50
-"""Sampling steps."""
 _MANY_CASES = 4
 """Cases that the preset samples with many steps too, which takes long."""
 
@@ -59,8 +57,9 @@ def main() -> None:
         if _found(results, name, seed, minutes) is None:
             result = _measured(Training(name, seed, minutes, paces[name]), data, folder)
             _keep(results, result)
-            print(row(name, [result]), flush=True)
-    _report(given, results)
+            print(row([result]), flush=True)
+    arguments = {name: value for name, value in vars(given).items() if name not in {"work", "out"}}
+    report(whole_lines(results), arguments, given.out)
 
 
 class Training(NamedTuple):
@@ -150,87 +149,18 @@ def _measured(training: Training, data: Path, folder: Path) -> dict[str, Any]:
     if training.arm == SUPERVISED:
         train(_words(PLUS, data, training.seed), 1, run)
         told = supervise(run / "run", training.steps, training.seed)
-        return {**about, **told.spent._asdict(), "whole": told.whole, "windows": told.windows}
-    spent = train(_words(training.arm, data, training.seed), training.steps, run)
-    model, cases = opened(run / "run")
+        spent, scores = told.spent, {"whole": told.whole, "windows": told.windows}
+    else:
+        spent = train(_words(training.arm, data, training.seed), training.steps, run)
+        scores = _scores(run / "run", training.arm)
+    return {**about, **spent._asdict(), **scores, "tumour": with_tumour(run / "run")}
+
+
+def _scores(run: Path, arm: str) -> dict[str, list[float]]:
+    model, cases = opened(run)
     test = cases["test"]
-    scores = {"whole": whole(model, test, _FEW), "windows": window_by_window(model, test, _FEW)}
-    if training.arm == PLUS:
-        scores["many"] = whole(model, test[:_MANY_CASES], _MANY)
-    return {**about, **spent._asdict(), **scores}
-
-
-def _report(given: argparse.Namespace, results: Path) -> None:
-    found = whole_lines(results)
-    main_rows = [row(name, _of(found, name, given.minutes)) for name in MAIN]
-    small = [row(name, _of(found, name, given.ablation_minutes)) for name in (PLUS, *ABLATION)]
-    columns = ["{}", "Dice, whole volumes", "window by window", "gap", f"{_MANY} steps instead of {_FEW}"]
-    columns += ["training steps", "seconds a step"]
-    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
-    tables = [
-        "\n".join([head.format(f"{minutes:g} minutes"), *filter(None, rows)])
-        for minutes, rows in ((given.minutes, main_rows), (given.ablation_minutes, small))
-        if any(rows)
-    ]
-    shown = {one["arm"] for one in found}
-    about = "; ".join(f"{name}: {arm.about}" for name, arm in ARMS.items() if name in shown)
-    tables.append(
-        "Dice: mean over unseen cases and seeds ± standard deviation of the seeds' means. "
-        f"{SUPERVISED}: window by window is nnU-Net's sliding window. What an arm is: {about}."
-    )
-    arguments = {name: value for name, value in vars(given).items() if name not in {"work", "out"}}
-    write("recipe", {"arguments": arguments, "results": found}, "\n\n".join(tables), given.out)
-    _draw(given, found)
-
-
-def _of(found: list[dict[str, Any]], name: str, minutes: float) -> list[dict[str, Any]]:
-    return [one for one in found if one["arm"] == name and one["minutes"] == minutes]
-
-
-def row(name: str, seeds: list[dict[str, Any]]) -> str:
-    """Return a row of a table; nothing for an arm that was not asked for."""
-    if not seeds:
-        return ""
-    whole, windows = ([statistics.fmean(one[what]) for one in seeds] for what in ("whole", "windows"))
-    gap = statistics.fmean(windows) - statistics.fmean(whole)
-    many = "–"
-    if "many" in seeds[0]:
-        gains = [statistics.fmean(one["many"]) - statistics.fmean(one["whole"][: len(one["many"])]) for one in seeds]
-        many = f"{statistics.fmean(gains):+.3f}"
-    steps = statistics.fmean(one["steps"] for one in seeds)
-    return (
-        f"| {name} | {_spread(whole)} | {_spread(windows)} | {gap:+.3f} | {many} "
-        f"| {steps:.0f} | {seeds[0]['pace']:.3f} |"
-    )
-
-
-def _spread(values: list[float]) -> str:
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
-
-
-def _draw(given: argparse.Namespace, found: list[dict[str, Any]]) -> None:
-    """Draw a dot for each seed of each arm."""
-    from matplotlib.figure import Figure
-
-    groups = [(name, given.minutes) for name in MAIN] + [(name, given.ablation_minutes) for name in (PLUS, *ABLATION)]
-    rows = [(name, minutes, seeds) for name, minutes in groups if (seeds := _of(found, name, minutes))]
-    figure = Figure(figsize=(8, 1.1 + 0.32 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, (_, _, seeds) in enumerate(rows):
-        for what, shade, label in (
-            ("windows", colour(1), "window by window"),
-            ("whole", colour(0), "whole volumes"),
-        ):
-            dice = [statistics.fmean(one[what]) for one in seeds]
-            axes.scatter(dice, [place] * len(dice), color=shade, label=label if place == 0 else None, zorder=3)
-    axes.set_yticks(range(len(rows)), [f"{name}, {minutes:g} min" for name, minutes, _ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.grid(axis="x", alpha=0.4)
-    axes.set_xlabel("mean Dice over unseen synthetic cases; a dot for each seed")
-    axes.set_xlim(-0.02, 1.0)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    save(figure, given.out / f"recipe-{slug()}.png")
+    scores = {"whole": whole(model, test, FEW), "windows": window_by_window(model, test, FEW)}
+    return scores | ({"many": whole(model, test[:_MANY_CASES], MANY)} if arm == PLUS else {})
 
 
 if __name__ == "__main__":

@@ -89,6 +89,13 @@ def opened(run: Path) -> tuple[Model, dict[str, list[StoredCase]]]:
     return Model(configuration, open_session(configuration, folder.find_checkpoint("last"))), cases.splits
 
 
+def with_tumour(run: Path) -> list[bool]:
+    """Return of each test case of a run whether there is anything to find."""
+    model, cases = opened(run)
+    masks = (scored_mask(model.configuration, case) for case in cases["test"])
+    return [mask is not None and bool(mask.any()) for mask in masks]
+
+
 def whole(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
     """Return the Dice of one sample of each whole volume."""
     model = _with_steps(model, steps)

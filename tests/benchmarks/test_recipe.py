@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from benchmarks import recipe
 from benchmarks.recipe_arms import ARMS
+from benchmarks.recipe_report import row
 from benchmarks.recipe_subjects import tiles
 
 from tests.cli.program import TINY
@@ -52,9 +53,11 @@ def test_rivals_train_as_long_and_what_is_done_is_not_done_again(
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".md", ".png"}
 
 
-def test_a_row_is_means_over_seeds_and_their_gap() -> None:
+def test_a_row_is_means_over_seeds_with_healthy_cases_and_without() -> None:
+    facts = {"arm": "an arm", "tumour": [True, True, False], "pace": 0.5}
     seeds = [
-        {"whole": [0.5, 0.7], "windows": [0.6, 0.8], "many": [0.6], "steps": 10, "pace": 0.5},
-        {"whole": [0.7, 0.9], "windows": [0.8, 1.0], "many": [0.8], "steps": 20, "pace": 0.5},
+        {**facts, "whole": [0.5, 0.7, 0.0], "windows": [0.6, 0.8, 0.0], "many": [0.6], "steps": 10},
+        {**facts, "whole": [0.7, 0.9, 1.0], "windows": [0.8, 1.0, 0.0], "many": [0.8], "steps": 20},
     ]
-    assert recipe.row("an arm", seeds) == "| an arm | 0.700 ± 0.141 | 0.800 ± 0.141 | +0.100 | +0.100 | 15 | 0.500 |"
+    all_cases, with_tumour = "0.633 ± 0.330 | 0.533 ± 0.094", "0.700 ± 0.141 | 0.800 ± 0.141 | +0.100"
+    assert row(seeds) == f"| an arm | {all_cases} | {with_tumour} | 1 and 2 of 2 | +0.100 | 15 | 0.500 |"
