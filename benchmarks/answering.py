@@ -21,6 +21,7 @@ from ddmkit.run.folder import weights_digest
 from ddmkit.run.trainer import open_session
 from ddmkit.run.validation import score_answer
 from ddmkit.sampling import Model, answer_case
+from ddmkit.task import label_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,7 +120,7 @@ class _Growing:
         self._case = case
         self._sizes = sizes
         self._tell = tell
-        self._combination = Combination(configuration.task, configuration.sampling.combine)
+        self._combination = Combination(label_task(configuration.task), configuration.sampling.combine)
         self._seconds = 0.0
         self._since = time.perf_counter()
 

@@ -12,6 +12,7 @@ from ddmkit.files import whole_file
 from ddmkit.run.validation import score_answer, scored_mask
 from ddmkit.sampling import answer_case
 from ddmkit.scoring import Score
+from ddmkit.task import label_task
 from ddmkit_plugins.trackers.slices import Slice
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def look(model: Model, case: StoredCase, members: int, progress: Callable[[int, 
 
     def keep(_number: int, readout: np.ndarray) -> None:
         slices.append(shown.of(readout.sum(axis=0)).copy())
-        alone.append(score_answer(configuration, case, configuration.task.answer(torch.from_numpy(readout)).numpy()))
+        alone.append(
+            score_answer(configuration, case, label_task(configuration.task).answer(torch.from_numpy(readout)).numpy())
+        )
 
     answer = answer_case(model, case, ensemble=members, seed=configuration.seed, progress=progress, keep=keep)
     return Pictured(

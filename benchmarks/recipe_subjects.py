@@ -25,6 +25,7 @@ from ddmkit.run.plan import make_plan
 from ddmkit.run.trainer import open_cases, open_session
 from ddmkit.run.validation import scored_mask
 from ddmkit.sampling import Model, answer_case, given_inputs, sample_members
+from ddmkit.task import label_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +130,9 @@ def _tiled(model: Model, case: StoredCase) -> NDArray[np.bool_]:
         window = Window(start, size, region.size)
         inputs = given_inputs(model, case.read(window.within(region)), 1)
         x0 = sample_members(model, inputs, case.name, range(1), seed=0)
-        answer[window.slices] = configuration.task.answer(configuration.task.readout(x0)[0].cpu()).numpy() > 0
+        answer[window.slices] = (
+            label_task(configuration.task).answer(configuration.task.readout(x0)[0].cpu()).numpy() > 0
+        )
     return answer
 
 

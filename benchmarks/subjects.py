@@ -14,6 +14,7 @@ from ddmkit.run.cases import Place, refuse_or_skip, usable_cases
 from ddmkit.run.folder import RunFolder
 from ddmkit.scoring import told
 from ddmkit.store import Store
+from ddmkit.task import label_task
 from ddmkit_cli.options import refuse_fixed
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _refuse_unscored(configuration: Configuration, case: StoredCase, data: Path)
     if case.case.reference is None:
         msg = f"Case {case.name} under {data} has no reference to be scored by: name others with --cases."
         raise DataError(msg)
-    task, classes = configuration.task, case.case.classes
+    task, classes = label_task(configuration.task), case.case.classes
     if not told(task.regions, ("background", *task.answers), classes):
         msg = (
             f"The reference of case {case.name} knows {', '.join(classes[1:])}, which tells none of the run's regions "

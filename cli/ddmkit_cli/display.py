@@ -9,6 +9,7 @@ from ddmkit_cli.console import duration, say, size
 
 if TYPE_CHECKING:
     from ddmkit.events import Run, StepDone, Validation
+    from ddmkit.judging import Figure
     from ddmkit_cli.console import Bars
 
 _MEMORY = 0.98
@@ -46,13 +47,16 @@ class Display:
 
     @hookimpl
     def ddmkit_validated(self, validation: Validation) -> None:
-        directions = validation.scoring.hd95
-        regions = ", ".join(
-            f"{region} Dice {row['dice_mean']:.3f} HD95 {directions} {row['hd95_mean']:.1f} mm"
-            for region, row in validation.summary.items()
+        rows = ", ".join(
+            f"{name} {' '.join(_said(figure, row[figure.key]) for figure in validation.figures)}"
+            for name, row in validation.summary.items()
         )
         best = ", best so far" if validation.best else ""
-        say(f"step {validation.step}: {validation.split}: {regions} ({validation.seconds:.0f} s{best})")
+        say(f"step {validation.step}: {validation.split}: {rows} ({validation.seconds:.0f} s{best})")
+
+
+def _said(figure: Figure, value: float | None) -> str:
+    return " ".join(filter(None, (figure.title, figure.text(value), figure.unit)))
 
 
 def _blend(past: float | None, now: float) -> float:

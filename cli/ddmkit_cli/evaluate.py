@@ -23,11 +23,12 @@ from ddmkit_cli.predictions import (
 from ddmkit_cli.reliability import NAMES, Measured, measure_beside, print_reliability
 from ddmkit_cli.scored_task import scored_task
 from ddmkit_cli.tables import comparison_table, print_definition, print_scores
+from ddmkit_cli.volumes import evaluate_volumes, refuse_by_case, volume_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ddmkit import Registry, Task
+    from ddmkit import LabelTask, Registry
     from ddmkit.comparison import Comparison
     from ddmkit.definition import Scoring
     from ddmkit.scoring import Score
@@ -41,7 +42,9 @@ _FREE = ("dataset", "task", "scoring")
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Folder of CASE_seg.nii.gz files.", metavar="PREDICTIONS")],
+    predictions: Annotated[
+        Path, typer.Argument(help="Folder of CASE_seg.nii.gz files, or of generated volumes.", metavar="PREDICTIONS")
+    ],
     reference: Annotated[Path, typer.Option(help="Folder of cases with references.", metavar="PATH")],
     against: Annotated[
         Path | None,
@@ -93,16 +96,24 @@ def evaluate(
     others. Distances are in mm, with the spacing of the files. An empty answer to a case with something to find scores
     Dice 0, surface Dice 0 and the volume's diagonal, and is counted as missed.
     Beside answers of ddmkit sample, the means are compared with how often their voxels are foreground.
+    Volumes of a task that generates are judged as a set, beside the images of all cases under --reference.
     """
     from ddmkit import Registry
     from ddmkit.assembly import section
     from ddmkit.definition import Scoring
+    from ddmkit.run.cases import Place
 
     registry, options = Registry(), option or []
     refuse_fixed(options, _FREE, "is no setting of the layout, the task or the scores")
     _refuse_unused(against, against_labels)
     scoring = section(Scoring, "scoring", of_kind(options, "scoring"))
     layout = layout_of(registry, reference, dataset, options)
+    generating = volume_task(registry, task, of_kind(options, "task"), predictions)
+    if generating is not None:
+        flags = {"--against": against, "--picture": picture, "--reliability": reliability, "--labels": labels}
+        refuse_by_case(generating, flags)
+        evaluate_volumes(generating, predictions, Place(layout, reference), scoring, json_file, skip_bad=skip_bad)
+        return
     references = References.under(layout, reference)
     sides = [open_predictions(registry, predictions, references, labels, skip_bad=skip_bad)]
     if against is not None:
@@ -115,7 +126,7 @@ def evaluate(
     maps = [measure_beside(registry, side, [name for name in side.pairs if name not in left_out]) for side in sides]
     for side, of_side, of_maps in zip(sides, scores, maps, strict=True):
         note_untold(asked, of_side)
-        print_scores(f"{side.path} against {reference}", of_side, scoring)
+        print_scores(f"{side.path} against {reference}", of_side, scoring.figures())
         print_reliability(f"Calibration of the maps in {side.path}", of_maps)
     comparison = _compared(sides, scores, scoring) if against is not None else None
     definition = _definition(scoring, comparison, maps)
@@ -142,7 +153,7 @@ def _refuse_unused(against: Path | None, against_labels: str | None) -> None:
         raise ConfigurationError(msg)
 
 
-def _task(registry: Registry, name: str | None, options: Sequence[str], sides: Sequence[Predictions]) -> Task:
+def _task(registry: Registry, name: str | None, options: Sequence[str], sides: Sequence[Predictions]) -> LabelTask:
     """Return the task of all folders: what is not named is what the first that was sampled was sampled for."""
     sampled = next((side.record.task for side in sides if side.record.task is not None), None)
     compared = [pair for side in sides for pair in side.compared]
@@ -175,7 +186,7 @@ def _definition(scoring: Scoring, comparison: dict[str, Comparison] | None, maps
 
 def _write(
     path: Path,
-    task: Task,
+    task: LabelTask,
     scoring: Scoring,
     facts: dict[str, Any],
     against: Sequence[dict[str, Any]],

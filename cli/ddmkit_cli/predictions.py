@@ -10,7 +10,7 @@ from ddmkit_cli.console import bars, say
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ddmkit import Case, Dataset, Registry, Task
+    from ddmkit import Case, Dataset, LabelTask, Registry
     from ddmkit.definition import Scoring
     from ddmkit.run.answers import Record
     from ddmkit.run.cases import Place
@@ -117,7 +117,7 @@ def keep_shared(one: Predictions, other: Predictions, *, skip_bad: bool) -> list
 
 
 def score_all(
-    sides: Sequence[Predictions], task: Task, scoring: Scoring, *, skip_bad: bool
+    sides: Sequence[Predictions], task: LabelTask, scoring: Scoring, *, skip_bad: bool
 ) -> tuple[list[list[Score]], dict[str, str]]:
     """Score folders that answer the same cases, case by case.
 
@@ -157,13 +157,13 @@ def score_all(
     return scores, left_out
 
 
-def note(side: Predictions, task: Task) -> None:
+def note(side: Predictions, task: LabelTask) -> None:
     """Say which classes are not scored, and which scores say nothing about new cases."""
     _note_ignored(side, task)
     _note_trained(side)
 
 
-def note_untold(task: Task, scores: Sequence[Score]) -> None:
+def note_untold(task: LabelTask, scores: Sequence[Score]) -> None:
     """Say which regions could not be scored."""
     scored = {score.region for score in scores}
     untold = [region for region in task.regions if region not in scored]
@@ -185,7 +185,7 @@ def facts_of(side: Predictions, scores: Sequence[Score], left_out: Mapping[str, 
     }
 
 
-def _score(side: Predictions, name: str, task: Task, scoring: Scoring) -> list[Score]:
+def _score(side: Predictions, name: str, task: LabelTask, scoring: Scoring) -> list[Score]:
     from ddmkit import DataError
     from ddmkit.run.evaluation import score_pair
 
@@ -255,7 +255,7 @@ def _note_missing(side: Predictions) -> None:
         say(f"{count} predictions in {side.path} have no reference and are not scored: {named}.")
 
 
-def _note_ignored(side: Predictions, task: Task) -> None:
+def _note_ignored(side: Predictions, task: LabelTask) -> None:
     from ddmkit.run.evaluation import unscored_classes
 
     cases = [pair.case for pair in side.pairs.values()]

@@ -86,8 +86,9 @@ def sample(
     For each case CASE_seg (the answer, in the label numbers of the input's layout), CASE_mean and CASE_var (mean and
     variance of the ensemble) are written on the input's own grid, and sample.json says how they were made, how many
     members each case took, and what the numbers mean. --calibration adds CASE_prob, what the mean stands for.
+    Of a task that generates volumes, each member is a sample of its own: CASE_member-001 and so on are all there is.
     """
-    from ddmkit import Registry
+    from ddmkit import Registry, VolumeTask
     from ddmkit.run.answers import go_on_with, open_asked, write_answered
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
@@ -129,10 +130,11 @@ def sample(
             facts = _answer(model, case, seed, target, partial(progress, case.name))
             answered[case.name] = facts._replace(split=splits.get(case.name))
             write_answered(out_folder, made_by, model.session.peak_memory(), answered)
-            result(f"{case.name}: {facts.voxels} voxels, {_members(facts.members)}, {facts.seconds:.1f} s")
+            found = "" if facts.voxels is None else f"{facts.voxels} voxels, "
+            result(f"{case.name}: {found}{_members(facts.members)}, {facts.seconds:.1f} s")
             if not facts.settled:
                 _say_unsettled(case.name, model.configuration)
-    if questions.labelled:  # of the others there is nothing to compare with
+    if questions.labelled or isinstance(configuration.task, VolumeTask):  # else there is nothing to compare with
         propose("evaluate", out_folder, "--reference", source, *named_layout(registry, layout, source))
 
 
@@ -158,10 +160,14 @@ def _answer(
         target: what is written.
         progress: told of calls of the network.
     """
+    from ddmkit import VolumeTask
     from ddmkit.run.answers import Answered, write_answer, write_member, write_probability
     from ddmkit.sampling import answer_case
+    from ddmkit.task import label_task
 
-    started, task = time.perf_counter(), model.configuration.task
+    if isinstance(model.configuration.task, VolumeTask):
+        return _generate(model, case, seed, target, progress)
+    started, task = time.perf_counter(), label_task(model.configuration.task)
     ensemble = model.configuration.sampling.ensemble
     keep = partial(write_member, target.folder, case.case, task) if target.members else (lambda *_: None)
     answer = answer_case(model, case, ensemble=ensemble, seed=seed, progress=progress, keep=keep)
@@ -176,6 +182,21 @@ def _answer(
         members=answer.members,
         settled=answer.settled,
     )
+
+
+def _generate(
+    model: Model, case: StoredCase, seed: int, target: _Target, progress: Callable[[int, int], None]
+) -> Answered:
+    """Do what `_answer` does where each member is an answer of its own."""
+    from ddmkit.run.answers import Answered, write_member
+    from ddmkit.sampling import sample_case
+
+    started, configuration = time.perf_counter(), model.configuration
+    members = configuration.sampling.members
+    for number, volume in enumerate(sample_case(model, case, members=members, seed=seed, progress=progress)):
+        write_member(target.folder, case.case, configuration.task, number, volume)
+    seconds = round(time.perf_counter() - started, 2)
+    return Answered(seconds, voxels=None, split=None, answers={}, members=members, settled=True)
 
 
 def _say_unsettled(case: str, configuration: Configuration) -> None:
@@ -294,6 +315,7 @@ def _made_by(
         "combine": sampling.combine,
         "sampler": configuration.sampler.tree(),
         "task": configuration.task.tree(),
+        "percentiles": list(configuration.preprocessing.percentiles),
         "calibration": None if calibration is None else calibration.digest,
         "calibrated_on": None if calibration is None else list(calibration.cases),
     }

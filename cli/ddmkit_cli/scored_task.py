@@ -10,7 +10,7 @@ from ddmkit_cli.options import key_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ddmkit import Registry, Task
+    from ddmkit import LabelTask, Registry
 
 Compared: TypeAlias = "Sequence[tuple[Sequence[str], Sequence[str]]]"
 """For each prediction its classes and those of its reference."""
@@ -19,7 +19,7 @@ _TUMOUR, _ANYTHING = "brats", "segmentation"
 
 def scored_task(
     registry: Registry, name: str | None, options: Sequence[str], sampled: dict[str, Any] | None, compared: Compared
-) -> Task:
+) -> LabelTask:
     """Return the task that is named, else the one that was sampled, else brats or a segmentation, whichever fits.
 
     A segmentation that nobody says the classes of is of all that predictions and references both name.
@@ -37,14 +37,15 @@ def scored_task(
     """
     from ddmkit import Task
     from ddmkit.assembly import component
+    from ddmkit.task import label_task
 
     if sampled is not None and name in {None, sampled.get("name")}:
         say(f"Scored by the task {sampled.get('name')!r}, which the predictions were sampled for.")
-        return component(registry, Task, sampled, options)
+        return label_task(component(registry, Task, sampled, options))
     chosen = name or (_TUMOUR if _knows_all(registry, compared) else _ANYTHING)
     named = any(key_of(option) == "task.classes" for option in options)
     settings = {"classes": _shared(compared)} if chosen == _ANYTHING and not named else {}
-    task = component(registry, Task, {"name": chosen, **settings}, options)
+    task = label_task(component(registry, Task, {"name": chosen, **settings}, options))
     if name is None:
         say(f"No --task is given: scored by the task {chosen!r} ({', '.join(task.regions)}).")
     return task

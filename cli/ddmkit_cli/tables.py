@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from ddmkit.comparison import Comparison
     from ddmkit.definition import Scoring
+    from ddmkit.events import Validation
+    from ddmkit.judging import Figure, Summary
     from ddmkit.scoring import Score
-    from ddmkit.summary import Summary
 
 
 def table_of(title: str, *headings: str) -> Table:
@@ -26,36 +27,42 @@ def table_of(title: str, *headings: str) -> Table:
     return table
 
 
-def print_scores(title: str, scores: Sequence[Score], scoring: Scoring) -> None:
+def print_scores(title: str, scores: Sequence[Score], figures: Sequence[Figure]) -> None:
     """Print the scores of each case and region, and below them what they come to."""
-    out.print(score_table(title, scores, scoring))
-    out.print(summary_table(summarise(scores), scoring))
+    out.print(score_table(title, scores, figures))
+    mean = f"Mean ± standard deviation over cases; below it the mean's {CONFIDENCE:.0%} interval"
+    out.print(summary_table(mean, summarise(scores), figures))
 
 
-def score_table(title: str, scores: Sequence[Score], scoring: Scoring) -> Table:
+def print_validation(title: str, validation: Validation) -> None:
+    """Print what sampled volumes were judged as: case by case where they were, else the set."""
+    if validation.scores:
+        print_scores(title, validation.scores, validation.figures)
+    else:
+        out.print(summary_table(title, validation.summary, validation.figures))
+
+
+def score_table(title: str, scores: Sequence[Score], figures: Sequence[Figure]) -> Table:
     """Return a row for each case and region."""
-    titles = scoring.titles()
-    table = table_of(title, "case", "region", *titles.values(), "note")
-    justify(table, list(titles.values()), width=8)
+    headings = [figure.heading for figure in figures]
+    table = table_of(title, "case", "region", *headings, "note")
+    justify(table, headings, width=8)
     for score in scores:
-        numbers = (f"{score.dice:.3f}", f"{score.hd95:.2f}", f"{score.surface_dice:.3f}")
+        numbers = (figure.text(getattr(score, figure.name)) for figure in figures)
         table.add_row(score.case, score.region, *numbers, score.note or "")
     return table
 
 
-def summary_table(summary: Mapping[str, Summary], scoring: Scoring) -> Table:
-    """Return a row for each region: mean ± standard deviation, and the interval of the mean below it."""
-    titles = scoring.titles()
-    table = table_of("", "region", "cases", "missed", *titles.values())
-    justify(table, ["cases", "missed", *titles.values()])
+def summary_table(title: str, summary: Summary, figures: Sequence[Figure]) -> Table:
+    """Return a row for each region or set; of figures that each case has, the mean, its spread and its interval."""
+    counts = {"n": "cases", "missed": "missed"}
+    there = {key: name for key, name in counts.items() if all(key in row for row in summary.values())}
+    headings = [*there.values(), *(figure.heading for figure in figures)]
+    table = table_of(title, "region" if any(figure.by_case for figure in figures) else "set", *headings)
+    justify(table, headings)
     for region, row in summary.items():
-        numbers = (
-            _spread(row["dice_mean"], row["dice_std"], row["dice_interval"], 3),
-            _spread(row["hd95_mean"], row["hd95_std"], row["hd95_interval"], 2),
-            _spread(row["surface_dice_mean"], row["surface_dice_std"], row["surface_dice_interval"], 3),
-        )
-        table.add_row(region, str(row["n"]), str(row["missed"]), *numbers)
-    table.title = f"Mean ± standard deviation over cases; below it the mean's {CONFIDENCE:.0%} interval"
+        numbers = (_spread(row, figure) if figure.by_case else figure.text(row[figure.key]) for figure in figures)
+        table.add_row(region, *(str(row[key]) for key in there), *numbers)
     return table
 
 
@@ -91,8 +98,9 @@ def justify(table: Table, headings: Sequence[str], width: int | None = None) -> 
             column.justify, column.max_width = "right", width
 
 
-def _spread(mean: float, std: float, interval: Sequence[float] | None, decimals: int) -> str:
-    return f"{mean:.{decimals}f} ± {std:.{decimals}f}{_interval(interval, decimals)}"
+def _spread(row: Mapping[str, Any], figure: Figure) -> str:
+    mean, std = figure.text(row[figure.key]), figure.text(row[f"{figure.name}_std"])
+    return f"{mean} ± {std}{_interval(row[f'{figure.name}_interval'], figure.decimals)}"
 
 
 def _interval(interval: Sequence[float] | None, decimals: int, sign: str = "") -> str:

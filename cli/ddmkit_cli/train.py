@@ -29,7 +29,7 @@ from ddmkit_cli.assembling import (
 from ddmkit_cli.console import Bars, command, out, propose, result, say, size
 from ddmkit_cli.options import naming_the_planner
 from ddmkit_cli.resuming import refuse_on_resume, resumed
-from ddmkit_cli.tables import fact_table, print_definition, print_scores
+from ddmkit_cli.tables import fact_table, print_definition, print_validation
 
 if TYPE_CHECKING:
     from ddmkit import Registry
@@ -129,7 +129,7 @@ def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *,
         plan = make_plan(configuration, data, folder.split() if resume else None, skip_bad=skip_bad)
         say(_plan_line(configuration, plan, folder))
         report = _trained(registry, configuration, plan, folder, bars, resume=resume, skip_bad=skip_bad)
-    _print_report(report, plan, folder)
+    _print_report(configuration, report, plan, folder)
 
 
 def _say_data(configuration: Configuration) -> None:
@@ -229,11 +229,11 @@ def _left_out(plan: Plan) -> str:
     return f" ({' and '.join(said)} left out)" if said else ""
 
 
-def _print_report(report: Report, plan: Plan, folder: RunFolder) -> None:
+def _print_report(configuration: Configuration, report: Report, plan: Plan, folder: RunFolder) -> None:
     if report.final is not None:
         title = f"{_SCORED[report.final.split]}; checkpoint of step {report.best_step}"
-        print_scores(title, report.final.scores, report.final.scoring)
-        print_definition(report.final.scoring.definition())
+        print_validation(title, report.final)
+        print_definition(configuration.task.judge(report.final.scoring).definition())
     result(f"Pictures: {folder.pictures}")
     unseen = plan.splits["test"] or plan.splits["validation"]
     cases = ",".join(case.name for case in unseen[:3])

@@ -25,11 +25,12 @@ from ddmkit.errors import (
     UnknownComponentError,
 )
 from ddmkit.hookspecs import hookimpl
+from ddmkit.judging import Figure, Judge, SetJudge
 from ddmkit.patch import Patch
 from ddmkit.registry import Registry
 from ddmkit.sampler import Denoise, Draw, Sampler
 from ddmkit.schedule import Schedule
-from ddmkit.task import Example, Task
+from ddmkit.task import Example, LabelTask, Task, VolumeTask
 from ddmkit.window import Shape, Window
 
 __all__ = [
@@ -50,20 +51,25 @@ __all__ = [
     "Encoding",
     "Engine",
     "Example",
+    "Figure",
     "Image",
     "InterruptedRunError",
+    "Judge",
+    "LabelTask",
     "Patch",
     "PluginError",
     "Registry",
     "Sampler",
     "Schedule",
     "Session",
+    "SetJudge",
     "Shape",
     "StepResult",
     "StorageError",
     "Survey",
     "Task",
     "UnknownComponentError",
+    "VolumeTask",
     "Window",
     "hookimpl",
 ]

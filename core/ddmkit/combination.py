@@ -11,7 +11,7 @@ from ddmkit.votes import Votes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddmkit.task import Task
+    from ddmkit.task import LabelTask
 
 Combine: TypeAlias = Literal["mean", "vote", "staple"]
 """How labels come of an ensemble: from the members' mean, or from the labels that each member comes to."""
@@ -38,7 +38,7 @@ class Combination:
             members' own.
     """
 
-    def __init__(self, task: Task, combine: Combine) -> None:
+    def __init__(self, task: LabelTask, combine: Combine) -> None:
         self._task = task
         self._ensemble = Ensemble()
         self._labelling = _labelling(combine, len(task.answers))

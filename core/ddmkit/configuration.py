@@ -24,7 +24,7 @@ from ddmkit.preprocessing import Preprocessing, centred, grown
 from ddmkit.sampler import Sampler
 from ddmkit.schedule import Schedule
 from ddmkit.settling import STEADY
-from ddmkit.task import Task
+from ddmkit.task import LabelTask, Task, VolumeTask
 from ddmkit.window import Window
 
 INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
@@ -153,11 +153,17 @@ class Configuration(Settings):
 
     @model_validator(mode="after")
     def _members_can_be_combined(self) -> Self:
-        combine = self.sampling.combine
-        if combine != "mean" and not self.task.answers:
+        combine, task = self.sampling.combine, self.task
+        if combine != "mean" and not (isinstance(task, LabelTask) and task.answers):
             msg = (
-                f"sampling.combine={combine} compares the classes that members say, and the task {self.task.name!r} "
+                f"sampling.combine={combine} compares the classes that members say, and the task {task.name!r} "
                 "answers with none: type -o sampling.combine=mean"
+            )
+            raise ValueError(msg)
+        if self.sampling.ensemble == "auto" and isinstance(task, VolumeTask):
+            msg = (
+                f"sampling.ensemble=auto takes members until the labels stay, and the task {task.name!r} answers with "
+                "volumes, one a member: say how many, as in -o sampling.ensemble=1"
             )
             raise ValueError(msg)
         return self

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import Field
 
 from ddmkit.component import Settings
+from ddmkit.judging import Figure
 from ddmkit.summary import SUMMARY_DEFINITION
 
 if TYPE_CHECKING:
@@ -71,9 +72,19 @@ class Scoring(Settings):
             **SUMMARY_DEFINITION,
         }
 
+    def figures(self) -> tuple[Figure, ...]:
+        """Return what each number is called and which way it is better, in the order of `Measures`."""
+        return (
+            Figure("dice", "Dice", higher_is_better=True, largest=1, by_case=True),
+            Figure("hd95", f"HD95 {self.hd95}", higher_is_better=False, unit="mm", decimals=2, by_case=True),
+            Figure(
+                "surface_dice", f"surface Dice {self.tolerance:g} mm", higher_is_better=True, largest=1, by_case=True
+            ),
+        )
+
     def titles(self) -> dict[str, str]:
-        """Return what each number is called in a table, short and with its unit, in the order of `Measures`."""
-        return {"dice": "Dice", "hd95": f"HD95 {self.hd95} [mm]", "surface_dice": f"surface Dice {self.tolerance:g} mm"}
+        """Return what each number is called in a table, with its unit, by its name."""
+        return {figure.name: figure.heading for figure in self.figures()}
 
     def measure(self, prediction: Mask, reference: Mask, spacing: Spacing) -> Measures:
         """Compare two masks.

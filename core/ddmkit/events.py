@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from ddmkit.configuration import Configuration
     from ddmkit.definition import Scoring
+    from ddmkit.judging import Figure, Summary
     from ddmkit.registry import Registry
     from ddmkit.scoring import Score
-    from ddmkit.summary import Summary
 
 _log = logging.getLogger(__name__)
 
@@ -53,13 +53,16 @@ class Validation(NamedTuple):
     step: int
     split: Literal["validation", "test"]
     scores: Sequence[Score]
-    summary: Mapping[str, Summary]
-    """By region."""
+    """By case and region; none where only the set as a whole is judged."""
+    summary: Summary
+    """By region, or by what else the task tells apart."""
     scoring: Scoring
-    """The definitions that they follow."""
+    """The definitions that scores by region follow."""
     seconds: float
     best: bool
-    """Whether this is the best so far, by the mean Dice over all regions."""
+    """Whether this is the best so far, by the first figure."""
+    figures: Sequence[Figure] = ()
+    """What the numbers of the summary are called."""
 
 
 class Picture(NamedTuple):
@@ -79,6 +82,18 @@ class Picture(NamedTuple):
     """(4, 4): voxel indices to millimetres."""
 
 
+class Samples(NamedTuple):
+    """Volumes that were generated, beside a real one on the same voxel grid."""
+
+    case: str
+    image: np.ndarray
+    """(X, Y, Z), float32: the read-out of the case's own x_0, its first channel."""
+    samples: np.ndarray
+    """(M, X, Y, Z), float32: the same channel of M members."""
+    affine: np.ndarray
+    """(4, 4): voxel indices to millimetres."""
+
+
 class Report(NamedTuple):
     """How a run ended."""
 
@@ -89,6 +104,9 @@ class Report(NamedTuple):
     final: Validation | None = None
     """The scores of the best checkpoint on the held-out cases."""
     picture: Picture | None = None
+    """Of a task that answers with labels."""
+    samples: Samples | None = None
+    """Of one that answers with volumes."""
 
 
 class Announcer:

@@ -12,11 +12,13 @@ from ddmkit.combination import Combination
 from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
 from ddmkit.settling import Settling
+from ddmkit.task import label_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ddmkit.configuration import Configuration
@@ -42,7 +44,7 @@ class Answer(NamedTuple):
     """What an ensemble says of one case, on the case's own grid."""
 
     labels: np.ndarray
-    """(X, Y, Z), uint8: 0 is background, i + 1 is class i of `Task.answers`."""
+    """(X, Y, Z), uint8: 0 is background, i + 1 is class i of `LabelTask.answers`."""
     mean: np.ndarray
     """(C, X, Y, Z), float32: the mean read-out."""
     variance: np.ndarray
@@ -65,7 +67,7 @@ def answer_case(  # noqa: PLR0913 - each argument is part of the key or of the w
     """Sample a whole volume several times and return mean, variance and labels.
 
     Args:
-        model: the network; its configuration's sampler and `sampling` section are used.
+        model: the network, trained for a `LabelTask`; its configuration's sampler and `sampling` section are used.
         case: a case of the store.
         ensemble: number of members; "auto": as many as change the labels, which is decided member by member, so that
             the answer is that of an ensemble of the number that it took.
@@ -76,7 +78,7 @@ def answer_case(  # noqa: PLR0913 - each argument is part of the key or of the w
         keep: called with each member's number, from 0, and read-out, (C, X, Y, Z), before it is let go.
     """
     configuration = model.configuration
-    sampling, task = configuration.sampling, configuration.task
+    sampling, task = configuration.sampling, label_task(configuration.task)
     combination, settling = Combination(task, sampling.combine), Settling(sampling.tolerance)
     most = sampling.most if ensemble == "auto" else ensemble
     counted, settled = _Counted(progress), ensemble != "auto"
@@ -92,6 +94,29 @@ def answer_case(  # noqa: PLR0913 - each argument is part of the key or of the w
     mean, variance = combination.mean().numpy(), combination.variance().numpy()
     labels = combination.labels() if labels is None else labels
     return Answer(labels.numpy(), mean, variance, combination.members, settled)
+
+
+def sample_case(
+    model: Model,
+    case: StoredCase,
+    *,
+    members: int,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Iterator[NDArray[np.float32]]:
+    """Sample a whole volume several times and yield each read-out, (C, X, Y, Z) on the case's own grid.
+
+    Args:
+        model: the network; its configuration's sampler and `sampling` section are used.
+        case: a case of the store.
+        members: how many samples.
+        seed: of the starting noise, as for `answer_case`.
+        progress: called with (calls of the network done, calls there will be).
+    """
+    counted = _Counted(progress)
+    for member in _members(model, case, members, seed, counted):
+        yield member.numpy()
+    counted.end()
 
 
 def _members(model: Model, case: StoredCase, most: int, seed: int, counted: _Counted) -> Iterator[Tensor]:

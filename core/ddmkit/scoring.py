@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+from typing_extensions import override
 
 from ddmkit.errors import DataError
+from ddmkit.judging import Judge
 from ddmkit.measures import check_shapes
+from ddmkit.summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ddmkit.definition import Scoring
+    from ddmkit.judging import Figure, Summary
     from ddmkit.measures import Mask, Spacing
 
 Regions: TypeAlias = "Mapping[str, frozenset[str]]"
@@ -101,6 +105,55 @@ def score_case(  # noqa: PLR0913, PLR0917 - what is compared, and how
         truth = _mask(reference, region, regions, f"The reference of case {case}")
         scores.append(Score(case, region, *scoring.measure(found, truth, spacing), _note(found, truth)))
     return scores
+
+
+class RegionJudge(Judge):
+    """Judges label maps by Dice, HD95 and surface Dice of each region.
+
+    Args:
+        regions: everything that can be scored.
+        scoring: the definitions that the scores follow.
+    """
+
+    def __init__(self, regions: Regions, scoring: Scoring) -> None:
+        self._regions = regions
+        self._scoring = scoring
+        self._scores: list[Score] = []
+
+    @property
+    @override
+    def figures(self) -> tuple[Figure, ...]:
+        return self._scoring.figures()
+
+    @override
+    def definition(self) -> dict[str, str]:
+        return self._scoring.definition()
+
+    @property
+    @override
+    def scores(self) -> Sequence[Score]:
+        return self._scores
+
+    @override
+    def summary(self) -> Summary:
+        return summarise(self._scores)
+
+    def add(self, case: str, prediction: Segmentation, reference: Segmentation, spacing: Spacing) -> list[Score]:
+        """Score a case in every region that both sides tell, and return that.
+
+        Args:
+            case: its name.
+            prediction: on the grid of the reference.
+            reference: the truth.
+            spacing: lengths of a voxel in mm.
+
+        Raises:
+            DataError: the shapes differ.
+        """
+        regions = told(self._regions, prediction.classes, reference.classes)
+        scores = score_case(case, prediction, reference, regions, spacing, self._scoring)
+        self._scores += scores
+        return scores
 
 
 def _mask(segmentation: Segmentation, region: str, regions: Regions, owner: str) -> Mask:

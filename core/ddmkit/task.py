@@ -1,8 +1,8 @@
-"""Tasks: what is x_0, what is the condition, how samples become an answer, how an answer is scored.
+"""Tasks: what is x_0, what is the condition, how samples become an answer, how answers are judged.
 
 A complete task::
 
-    class Foreground(Task):
+    class Foreground(LabelTask):
         '''Find everything that is labelled, from the FLAIR image.'''
 
         name: ClassVar[str] = "foreground"
@@ -31,6 +31,8 @@ A complete task::
 
         def answer(self, mean: Tensor) -> Tensor:
             return (mean[0] > 0.5).to(torch.uint8)
+
+A task that answers with volumes, such as generation, is a `VolumeTask`.
 """
 
 from __future__ import annotations
@@ -38,11 +40,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from typing_extensions import override
+
 from ddmkit.component import Component
+from ddmkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddmkit.definition import Scoring
+    from ddmkit.judging import Judge, SetJudge
+    from ddmkit.scoring import RegionJudge
     from ddmkit.window import Window
 
 
@@ -60,7 +68,7 @@ class Example(NamedTuple):
 
 
 class Task(Component):
-    """A question that a diffusion model answers about a volume."""
+    """A question that a diffusion model answers about a volume, with labels (`LabelTask`) or volumes (`VolumeTask`)."""
 
     kind: ClassVar[str] = "task"
 
@@ -75,18 +83,9 @@ class Task(Component):
         """The image channels of a case that are read, in order."""
 
     @property
-    @abstractmethod
-    def regions(self) -> dict[str, frozenset[str]]:
-        """Everything that can be scored, by name: each region is a union of classes.
-
-        What a case is scored by are those regions that its answer and its reference both tell (`ddmkit.scoring.told`).
-        A class with a region's name stands for all of it, where nothing finer is labelled.
-        """
-
-    @property
-    @abstractmethod
-    def answers(self) -> tuple[str, ...]:
-        """The classes that an answer may hold; background goes without saying."""
+    def needs_references(self) -> bool:
+        """Whether it learns from references; if not, cases without one are learned from too, and none is read."""
+        return True
 
     @property
     def clip(self) -> tuple[float, float] | None:
@@ -95,7 +94,7 @@ class Task(Component):
 
     @property
     def condition_channels(self) -> int:
-        """Channels of the condition; by default one for each modality."""
+        """Channels of the condition, 0 for none; by default one for each modality."""
         return len(self.modalities)
 
     def check_classes(self, classes: tuple[str, ...]) -> None:
@@ -141,6 +140,32 @@ class Task(Component):
         return x0
 
     @abstractmethod
+    def judge(self, scoring: Scoring) -> Judge:
+        """Return who judges a set of answers, and has seen none yet.
+
+        Args:
+            scoring: the definitions that scores by region follow.
+        """
+
+
+class LabelTask(Task):
+    """Answers with labels: the members of an ensemble are combined into one label map, judged region by region."""
+
+    @property
+    @abstractmethod
+    def regions(self) -> dict[str, frozenset[str]]:
+        """Everything that can be scored, by name: each region is a union of classes.
+
+        What a case is scored by are those regions that its answer and its reference both tell (`ddmkit.scoring.told`).
+        A class with a region's name stands for all of it, where nothing finer is labelled.
+        """
+
+    @property
+    @abstractmethod
+    def answers(self) -> tuple[str, ...]:
+        """The classes that an answer may hold; background goes without saying."""
+
+    @abstractmethod
     def answer(self, mean: Tensor) -> Tensor:
         """Return the answer to the mean read-out of an ensemble.
 
@@ -151,3 +176,35 @@ class Task(Component):
             Shape (X, Y, Z), uint8: 0 for background, i + 1 for `answers[i]`. Which number a file holds for it is the
             case's business.
         """
+
+    @override
+    def judge(self, scoring: Scoring) -> RegionJudge:
+        from ddmkit.scoring import RegionJudge
+
+        return RegionJudge(self.regions, scoring)
+
+
+class VolumeTask(Task):
+    """Answers with volumes: each member is an answer of its own, written as it is read out, and judged as one of a set.
+
+    `condition` must not ask for labels, which a case has none of when it is sampled.
+    """
+
+    @abstractmethod
+    @override
+    def judge(self, scoring: Scoring) -> SetJudge: ...
+
+
+def label_task(task: Task) -> LabelTask:
+    """Return a task that answers with labels.
+
+    Raises:
+        ConfigurationError: it answers with volumes.
+    """
+    if isinstance(task, LabelTask):
+        return task
+    msg = (
+        f"The task {task.name!r} answers with volumes, and this works on labels: take a run or answers of a task such "
+        "as segmentation."
+    )
+    raise ConfigurationError(msg)

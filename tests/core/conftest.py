@@ -23,6 +23,7 @@ from ddmkit import (
     Engine,
     Example,
     Image,
+    LabelTask,
     Patch,
     Registry,
     Sampler,
@@ -30,7 +31,6 @@ from ddmkit import (
     Session,
     Shape,
     Survey,
-    Task,
     Window,
     hookimpl,
 )
@@ -60,7 +60,7 @@ TREE: dict[str, Any] = {
 LABELS = {1: "core", 2: "edema", 4: "enhancing"}
 
 
-class Foreground(Task):
+class Foreground(LabelTask):
     """Find everything that is labelled."""
 
     name: ClassVar[str] = "foreground"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import Component, Example, Session, Task, hookimpl
+from ddmkit import Component, Example, LabelTask, Session, hookimpl
 from ddmkit.sampling import Model
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ddmkit.stored_case import StoredCase
 
 
-class Parts(Task):
+class Parts(LabelTask):
     """Find edema and core."""
 
     name: ClassVar[str] = "parts"

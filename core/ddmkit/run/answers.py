@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ddmkit.dataset import Case, Dataset
     from ddmkit.sampling import Answer
     from ddmkit.stored_case import StoredCase
-    from ddmkit.task import Task
+    from ddmkit.task import LabelTask, Task
 
 RECORD = "sample.json"
 """What a sampling writes down beside its answers."""
@@ -50,12 +50,12 @@ class Answered(NamedTuple):
     """What is written down about the answer to one case."""
 
     seconds: float
-    voxels: int
-    """That are no background."""
+    voxels: int | None
+    """That are no background; None where the answers are volumes."""
     split: str | None
     """Which part of the run the case was in, if any."""
     answers: Mapping[str, str]
-    """What each number in the answer means; JSON has no numbers for keys."""
+    """What each number in the answer means, if it is of labels; JSON has no numbers for keys."""
     members: int
     """That it took."""
     settled: bool
@@ -143,7 +143,7 @@ def refuse_strangers(asked: Asked, names: Sequence[str], source: Path) -> None:
             raise ConfigurationError(msg)
 
 
-def write_answer(folder: Path, case: Case, answer: Answer, task: Task) -> dict[int, str]:
+def write_answer(folder: Path, case: Case, answer: Answer, task: LabelTask) -> dict[int, str]:
     """Write CASE_seg, CASE_mean and CASE_var on the case's own grid, the first in its layout's own numbers.
 
     Returns:
@@ -294,5 +294,6 @@ def read_record(folder: Path) -> Record:
 
 def _answered(facts: Mapping[str, Any]) -> Answered:
     answers = {str(int(number)): str(name) for number, name in facts["answers"].items()}
-    seconds, voxels, members = float(facts["seconds"]), int(facts["voxels"]), int(facts["members"])
+    voxels = None if facts["voxels"] is None else int(facts["voxels"])
+    seconds, members = float(facts["seconds"]), int(facts["members"])
     return Answered(seconds, voxels, facts["split"], answers, members, bool(facts["settled"]))

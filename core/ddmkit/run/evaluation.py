@@ -9,7 +9,7 @@ from ddmkit.detection import recognise
 from ddmkit.errors import DataError
 from ddmkit.labels import classes_of
 from ddmkit.run.cases import few, refuse_or_skip
-from ddmkit.scoring import Segmentation, score_case, told
+from ddmkit.scoring import Segmentation, told
 from ddmkit.searching import image_stem
 from ddmkit.volume import check_same_grid, read_header, read_labels, spacing_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ddmkit.run.answers import Answered
     from ddmkit.run.cases import Place
     from ddmkit.scoring import Score
-    from ddmkit.task import Task
+    from ddmkit.task import LabelTask
 
 
 _BESIDE = r"_(?:mean|var|prob|member-\d+)(?=_|$)"
@@ -128,7 +128,7 @@ def match(
 
 def _predicted(predictions: Path, names: AbstractSet[str]) -> dict[str, Path]:
     """Return the predictions in a folder by what they are of, be it among the names of cases or not."""
-    files = _images(predictions)
+    files = images_in(predictions)
     stems = {image_stem(path.name) for path in files}
     known = names | stems | {stem.removesuffix("_seg") for stem in stems}
     found: dict[str, Path] = {}
@@ -144,8 +144,12 @@ def _predicted(predictions: Path, names: AbstractSet[str]) -> dict[str, Path]:
     return found
 
 
-def _images(folder: Path) -> list[Path]:
-    """Return the NIfTI files of a folder, of a pair the header."""
+def images_in(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder, of a pair the header.
+
+    Raises:
+        DataError: it is no folder.
+    """
     if not folder.is_dir():
         msg = f"{folder} is no folder; give the one that ddmkit sample --out wrote."
         raise DataError(msg)
@@ -158,7 +162,7 @@ def _lies_beside(stem: str, known: AbstractSet[str]) -> bool:
     return any(stem[: ending.start()] in known for ending in re.finditer(_BESIDE, stem))
 
 
-def score_pair(pair: Pair, labels: Mapping[int, str], task: Task, scoring: Scoring) -> list[Score]:
+def score_pair(pair: Pair, labels: Mapping[int, str], task: LabelTask, scoring: Scoring) -> list[Score]:
     """Score a prediction in every region that both sides tell.
 
     Args:
@@ -175,8 +179,7 @@ def score_pair(pair: Pair, labels: Mapping[int, str], task: Task, scoring: Scori
     header = read_header(case.reference)
     check_same_grid(case, case.reference, header, path, read_header(path))
     classes = classes_of(labels)
-    regions = told(task.regions, classes, case.classes)
-    if not regions:
+    if not told(task.regions, classes, case.classes):
         msg = (
             f"Case {case.name}: the prediction knows {', '.join(classes[1:])} and the reference "
             f"{', '.join(case.classes[1:])}, which have no region of the task {task.name!r} in common; {_SAY_LABELS}, "
@@ -185,10 +188,10 @@ def score_pair(pair: Pair, labels: Mapping[int, str], task: Task, scoring: Scori
         raise DataError(msg)
     prediction = Segmentation(read_labels(path, labels, advice=_SAY_LABELS), classes)
     reference = Segmentation(read_labels(case.reference, case.labels), case.classes)
-    return score_case(case.name, prediction, reference, regions, spacing_of(header.affine), scoring)
+    return task.judge(scoring).add(case.name, prediction, reference, spacing_of(header.affine))
 
 
-def unscored_classes(labels: Mapping[int, str], task: Task) -> list[str]:
+def unscored_classes(labels: Mapping[int, str], task: LabelTask) -> list[str]:
     """Return the classes that no region of a task knows, and which therefore count as background."""
     known = {"background", *task.regions}.union(*task.regions.values())
     return [name for name in classes_of(labels) if name not in known]

@@ -34,7 +34,8 @@ class Best(NamedTuple):
     """The best validation so far."""
 
     step: int
-    dice: float
+    value: float | None
+    """Of the figure that the task is judged by; None where it could not be worked out."""
 
 
 class State(NamedTuple):

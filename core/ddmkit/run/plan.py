@@ -79,16 +79,18 @@ def make_plan(
         DataError: there are no cases, some cannot be used, or one of the split is gone.
         ConfigurationError: the shares of the split cannot be.
     """
-    found = usable_cases(configuration.dataset, data, configuration.task.modalities)
+    task = configuration.task
+    found = usable_cases(configuration.dataset, data, task.modalities, references=task.needs_references)
     if split is None:
         place = Place(configuration.dataset, data)
         refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), place, skip_bad=skip_bad)
         _warn_of_split(found)
-        whole = split_cases(labelled_cases([*found.cases, *found.refused], data), configuration.split)
+        there = [*found.cases, *found.refused]
+        whole = split_cases(labelled_cases(there, data) if task.needs_references else there, configuration.split)
         splits = {part: [case for case in cases if case.name in found.headers] for part, cases in whole.items()}
         refuse_empty(splits)
     else:
-        splits = _chosen(found, split, data)
+        splits = _chosen(found, split, data, references=task.needs_references)
     used = [case for part in splits.values() for case in part]
     _check_meanings(configuration, used)
     shapes = _seen_shapes(configuration, [found.headers[case.name] for case in used])
@@ -100,7 +102,7 @@ def make_plan(
     return Plan(
         data=data,
         splits=splits,
-        unlabelled=sum(case.reference is None for case in found.cases),
+        unlabelled=sum(case.reference is None for case in found.cases) if task.needs_references else 0,
         left_out=found.wrong if split is None else {},
         shapes=shapes,
         frame=region.frame,
@@ -186,8 +188,8 @@ def bare_network(configuration: Configuration) -> nn.Module:
         return configuration.backbone.build(configuration.in_channels, configuration.out_channels)
 
 
-def _chosen(found: Found, split: Mapping[str, Sequence[str]], data: Path) -> dict[str, list[Case]]:
-    named = {case.name: case for case in found.cases if case.reference is not None}
+def _chosen(found: Found, split: Mapping[str, Sequence[str]], data: Path, *, references: bool) -> dict[str, list[Case]]:
+    named = {case.name: case for case in found.cases if case.reference is not None or not references}
     for name in (name for names in split.values() for name in names if name not in named):
         refuse_changed({name: found.wrong[name]} if name in found.wrong else {})
         msg = f"The run was split with the case {name}, which is not under {data} any more: put it back."

@@ -18,6 +18,7 @@ from ddmkit.footprint import Footprint, Work, footprint
 from ddmkit.memory import used
 from ddmkit.run.plan import bare_network
 from ddmkit.sampling import SAMPLED
+from ddmkit.task import LabelTask
 from ddmkit.thrift import ways_of, weight_bytes
 from ddmkit.window import Window
 
@@ -291,8 +292,10 @@ class _Run:
         walking = channels * self.members * SAMPLED * self._voxels(self.volume)
         if not self._on_cpu or sampling.members == 1:
             return walking
-        counted = held(sampling.combine, len(self._configuration.task.answers))
-        return walking + (channels * _SUMS + counted) * self._own
+        task = self._configuration.task
+        if not isinstance(task, LabelTask):  # whose members are let go of one by one
+            return walking
+        return walking + (channels * _SUMS + held(sampling.combine, len(task.answers))) * self._own
 
     @property
     def _example(self) -> int:

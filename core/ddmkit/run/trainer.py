@@ -12,6 +12,7 @@ import torch
 from ddmkit.definition import Scoring
 from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError, LostProcessError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
+from ddmkit.judging import Figure, decisive, goodness
 from ddmkit.randomness import seed_of
 from ddmkit.rate import learning_rate
 from ddmkit.run.batches import Batches
@@ -20,10 +21,11 @@ from ddmkit.run.folder import Best, RunFolder, State, read_state
 from ddmkit.run.interruption import Interruption
 from ddmkit.run.plan import warn_of_windows
 from ddmkit.run.room import require_room
-from ddmkit.run.validation import mean_dice, take_picture, validate
+from ddmkit.run.validation import take_picture, take_samples, validate
 from ddmkit.sampling import Model
 from ddmkit.scoring import Score
 from ddmkit.store import Store
+from ddmkit.task import VolumeTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,11 +181,12 @@ class _Trainer:
     def _validate(self) -> None:
         cases = self._cases["validation"][: self._configuration.validation.cases]
         validation = self._score("validation", cases)
-        dice, step = mean_dice(validation), self.state.step
+        value, figure, step = decisive(validation.summary, validation.figures), validation.figures[0], self.state.step
+        before = self.state.best
         # Of equals the later: a network that has not learned anything yet may be right about a healthy case.
-        best = self.state.best is None or dice >= self.state.best.dice
+        best = before is None or goodness(value, figure) >= goodness(before.value, figure)
         self._write_down(validation._replace(best=best))
-        self.state = State(step, Best(step, dice) if best else self.state.best, validated=step)
+        self.state = State(step, Best(step, value) if best else before, validated=step)
         self._folder.update_state(self.state)
         self._announcer.tell("ddmkit_validated", validation=validation._replace(best=best))
 
@@ -196,7 +199,8 @@ class _Trainer:
         plain = {
             "scores": [score._asdict() for score in validation.scores],
             "scoring": scoring.model_dump(mode="json"),
-            "definition": scoring.definition(),
+            "figures": [figure._asdict() for figure in validation.figures],
+            "definition": self._configuration.task.judge(scoring).definition(),
         }
         self._folder.append_metrics({**validation._asdict(), "kind": validation.split, **plain})
 
@@ -206,7 +210,8 @@ class _Trainer:
             if record["kind"] == "validation" and record["step"] == step:
                 scores, scoring = [Score(**score) for score in record["scores"]], Scoring(**record["scoring"])
                 seconds, best = record["seconds"], record["best"]
-                return Validation(step, "validation", scores, record["summary"], scoring, seconds, best)
+                figures = [Figure(**figure) for figure in record["figures"]]
+                return Validation(step, "validation", scores, record["summary"], scoring, seconds, best, figures)
         return None
 
     def _finish(self) -> Report:
@@ -217,8 +222,10 @@ class _Trainer:
         test = self._cases["test"] if self._configuration.validation.test else []
         final = self._test(test, best.step) if test else self._written_down(best.step)
         progress = self._stoppable("samples for the picture")
-        picture = take_picture(self._model, test or self._cases["validation"], progress=progress)
-        return Report("completed", self.state.step, best.step, final, picture)
+        report, unseen = Report("completed", self.state.step, best.step, final), test or self._cases["validation"]
+        if isinstance(self._configuration.task, VolumeTask):
+            return report._replace(samples=take_samples(self._model, unseen[0], progress=progress))
+        return report._replace(picture=take_picture(self._model, unseen, progress=progress))
 
     def _test(self, cases: list[StoredCase], step: int) -> Validation:
         scored = self._score("test", cases)._replace(step=step)
@@ -262,7 +269,8 @@ def open_cases(
         DataError: cases cannot be used and may not be skipped, or too few are left.
     """
     cases = [case for part in plan.splits.values() for case in part]
-    opened = Store(configuration).open_all(cases, partial(progress, "cases ready"))
+    store = Store(configuration, references=configuration.task.needs_references)
+    opened = store.open_all(cases, partial(progress, "cases ready"))
     if resume:  # of which no case may be left out, whatever is typed
         refuse_changed(opened.wrong)
     refuse_or_skip(opened.wrong, len(cases), Place(configuration.dataset, plan.data), skip_bad=skip_bad)

@@ -1,4 +1,4 @@
-"""Sample held-out volumes whole and score them."""
+"""Sample held-out volumes whole and judge them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ddmkit.events import Picture, Validation
-from ddmkit.sampling import answer_case
-from ddmkit.scoring import Segmentation, score_case, told
-from ddmkit.summary import summarise
+from ddmkit.errors import PluginError
+from ddmkit.events import Picture, Samples, Validation
+from ddmkit.judging import SetJudge
+from ddmkit.run.sets import upright
+from ddmkit.sampling import answer_case, sample_case
+from ddmkit.scoring import RegionJudge, Segmentation
+from ddmkit.task import label_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ddmkit.configuration import Configuration
+    from ddmkit.judging import Judge
     from ddmkit.measures import Mask
     from ddmkit.sampling import Model
     from ddmkit.scoring import Score
@@ -33,20 +37,37 @@ def validate(
     split: Literal["validation", "test"],
     progress: Callable[[int, int], None],
 ) -> Validation:
-    """Sample and score cases one after the other; `best` is left False."""
+    """Sample cases one after the other and show them to the task's judge; `best` is left False."""
     started = time.perf_counter()
-    scores: list[Score] = []
+    scoring = model.configuration.scoring
+    judge = model.configuration.task.judge(scoring)
     for number, case in enumerate(cases, start=1):
         # Told after every call of the network too, so that a run can be stopped within a case.
-        scores += _score(model, case, partial(_still, progress, number - 1, len(cases)))
+        _answer_to(judge, model, case, partial(_still, progress, number - 1, len(cases)))
         progress(number, len(cases))
     seconds = time.perf_counter() - started
-    return Validation(step, split, scores, summarise(scores), model.configuration.scoring, seconds, best=False)
+    return Validation(step, split, judge.scores, judge.summary(), scoring, seconds, best=False, figures=judge.figures)
 
 
-def mean_dice(validation: Validation) -> float:
-    """Return the mean Dice over cases and regions; 0 for a task that scores none."""
-    return float(np.mean([score.dice for score in validation.scores])) if validation.scores else 0.0
+def _answer_to(judge: Judge, model: Model, case: StoredCase, progress: Callable[[int, int], None]) -> None:
+    """Sample a case as the configuration says and show it to a judge."""
+    configuration = model.configuration
+    ensemble, seed = configuration.sampling.ensemble, configuration.seed
+    match judge:
+        case RegionJudge():
+            answer = answer_case(model, case, ensemble=ensemble, seed=seed, progress=progress)
+            judge.add(case.name, *_compared(configuration, case, answer.labels), case.spacing)
+        case SetJudge():
+            judge.real(case.name, upright(real_volume(configuration, case), case.affine))
+            members = configuration.sampling.members
+            for volume in sample_case(model, case, members=members, seed=seed, progress=progress):
+                judge.generated(case.name, upright(volume, case.affine))
+        case _:
+            msg = (
+                f"The task {configuration.task.name!r} is judged by {type(judge).__qualname__}, which is no judge of "
+                "regions and none of sets: make it a LabelTask or a VolumeTask."
+            )
+            raise PluginError(msg)
 
 
 def take_picture(
@@ -75,6 +96,21 @@ def take_picture(
     )
 
 
+def take_samples(model: Model, case: StoredCase, *, progress: Callable[[int, int], None]) -> Samples:
+    """Sample a case of a task that answers with volumes."""
+    configuration = model.configuration
+    members = configuration.validation.picture_members
+    sampled = sample_case(model, case, members=members, seed=configuration.seed, progress=progress)
+    samples = np.stack([volume[0] for volume in sampled])
+    return Samples(case.name, real_volume(configuration, case)[0], samples, np.asarray(case.affine))
+
+
+def real_volume(configuration: Configuration, case: StoredCase) -> NDArray[np.float32]:
+    """Return what a sample of a case stands beside: the read-out of its own x_0, (C, X, Y, Z) on its own grid."""
+    task = configuration.task
+    return case.leave(task.readout(task.x0(case.read(case.whole()))[None])[0].numpy())
+
+
 def score_answer(configuration: Configuration, case: StoredCase, labels: NDArray[np.uint8]) -> list[Score]:
     """Score an answer in every region that it and the case's reference tell.
 
@@ -83,12 +119,8 @@ def score_answer(configuration: Configuration, case: StoredCase, labels: NDArray
         case: with a reference.
         labels: of `Answer`, shape (X, Y, Z).
     """
-    reference = case.reference()
-    assert reference is not None  # noqa: S101 - only labelled cases are scored
-    task, classes = configuration.task, ("background", *configuration.task.answers)
-    regions = told(task.regions, classes, case.case.classes)
-    truth = Segmentation(reference, case.case.classes)
-    return score_case(case.name, Segmentation(labels, classes), truth, regions, case.spacing, configuration.scoring)
+    judge = label_task(configuration.task).judge(configuration.scoring)
+    return judge.add(case.name, *_compared(configuration, case, labels), case.spacing)
 
 
 def scored_mask(configuration: Configuration, case: StoredCase) -> Mask | None:
@@ -96,25 +128,26 @@ def scored_mask(configuration: Configuration, case: StoredCase) -> Mask | None:
     labels = case.reference()
     if labels is None:
         return None
-    scored = frozenset[str]().union(*configuration.task.regions.values())
+    scored = frozenset[str]().union(*label_task(configuration.task).regions.values())
     mask: Mask = np.isin(labels, [index for index, name in enumerate(case.case.classes) if name in scored])
     return mask
+
+
+def _compared(
+    configuration: Configuration, case: StoredCase, labels: NDArray[np.uint8]
+) -> tuple[Segmentation, Segmentation]:
+    """Return an answer and the reference of its case, each with what its indices mean."""
+    reference = case.reference()
+    assert reference is not None  # noqa: S101 - only labelled cases are scored
+    answers = label_task(configuration.task).answers
+    return Segmentation(labels, ("background", *answers)), Segmentation(reference, case.case.classes)
 
 
 def _still(progress: Callable[[int, int], None], done: int, total: int, *_: int) -> None:
     progress(done, total)
 
 
-def _score(model: Model, case: StoredCase, progress: Callable[[int, int], None]) -> list[Score]:
-    configuration = model.configuration
-    ensemble = configuration.sampling.ensemble
-    answer = answer_case(model, case, ensemble=ensemble, seed=configuration.seed, progress=progress)
-    return score_answer(configuration, case, answer.labels)
-
-
-def _first_with_reference(
-    configuration: Configuration, cases: Sequence[StoredCase]
-) -> tuple[StoredCase, np.ndarray] | None:
+def _first_with_reference(configuration: Configuration, cases: Sequence[StoredCase]) -> tuple[StoredCase, Mask] | None:
     for case in cases:
         reference = scored_mask(configuration, case)
         if reference is not None and reference.any():

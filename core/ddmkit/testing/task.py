@@ -10,12 +10,13 @@ import torch
 from ddmkit.definition import Scoring
 from ddmkit.randomness import generator, normal
 from ddmkit.scoring import Segmentation, blurs, score_case, told
-from ddmkit.task import Example
+from ddmkit.task import Example, LabelTask, VolumeTask
+from ddmkit.testing.judge import check_set_judge
 from ddmkit.testing.promises import require
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -28,7 +29,7 @@ _INDICES = 256
 def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     """Check shapes and ranges, that the condition hides the reference, and that a perfect sample scores perfectly.
 
-    A task without regions generates: of its answers only the shapes are checked.
+    Of a task that answers with volumes, the judge is checked instead of scores.
 
     Args:
         task: its settings.
@@ -39,19 +40,23 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
         AssertionError: it breaks a promise.
     """
     _check_words(task)
-    known = tuple(_clear_classes(task) if classes is None else classes)
+    own = _clear_classes(task) if isinstance(task, LabelTask) else ["foreground"]
+    known = tuple(own if classes is None else classes)
     coarse = Window((2, 0, 4), (8, 6, 9), (12, 8, 14), factor=2)
     for names, window in ((known, Window.whole((5, 6, 7))), (known[::-1], coarse)):
         example = _example(task, ("background", *names), window)
         _check_part(task, "x0", task.x0, len(task.x0_channels), example)
         _check_part(task, "condition", task.condition, task.condition_channels, example)
         _check_range(task, example)
-        _check_answer(task, example)
-        if task.regions:
-            _check_secrecy(task, example)
+        _check_readout(task, example)
+        _check_secrecy(task, example)
+        if isinstance(task, LabelTask):
+            _check_answer(task, example)
             _check_scores(task, example)
         if task.adds_loss:
             _check_loss(task, example)
+    if isinstance(task, VolumeTask):
+        check_set_judge(task)
 
 
 def _check_words(task: Task) -> None:
@@ -59,19 +64,30 @@ def _check_words(task: Task) -> None:
     title = type(task).__qualname__
     require(task.modalities, f"{title} has no modalities, but a case is read by them.")
     require(task.x0_channels, f"{title} names no channels of x_0, but has to generate something.")
-    words = {"reads a modality": task.modalities, "has a channel": task.x0_channels, "has an answer": task.answers}
+    _check_once(title, {"reads a modality": task.modalities, "has a channel": task.x0_channels})
+    is_either = isinstance(task, LabelTask | VolumeTask)
+    require(is_either, f"{title} is neither a LabelTask nor a VolumeTask, so that nobody knows what it answers with.")
+    if isinstance(task, LabelTask):
+        require(task.needs_references, f"{title} answers with labels, but says that it needs no references.")
+        _check_answers(task, title)
+        _check_regions(task, title)
+
+
+def _check_once(title: str, words: Mapping[str, Sequence[str]]) -> None:
     for what, names in words.items():
         require(len(set(names)) == len(names), f"{title} {what} twice: {', '.join(names)}.")
+
+
+def _check_answers(task: LabelTask, title: str) -> None:
+    _check_once(title, {"has an answer": task.answers})
     count = len(task.answers)
     require(count < _INDICES, f"{title} has {count} answers, but beside background uint8 tells {_INDICES - 1} apart.")
     require("background" not in task.answers, f"{title} lists background among its answers; it goes without saying.")
     for region, members in task.regions.items():
         require("background" not in members, f"{title} counts background to the region {region!r}.")
-    if task.regions:
-        _check_regions(task, title)
 
 
-def _check_regions(task: Task, title: str) -> None:
+def _check_regions(task: LabelTask, title: str) -> None:
     """Check that answers can be scored."""
     some = told(task.regions, task.answers)
     answers, regions = ", ".join(task.answers) or "nothing", ", ".join(task.regions)
@@ -81,7 +97,7 @@ def _check_regions(task: Task, title: str) -> None:
         require(scored, f"{title} answers with {name!r}, which belongs to no region.")
 
 
-def _clear_classes(task: Task) -> list[str]:
+def _clear_classes(task: LabelTask) -> list[str]:
     """Return the classes that the regions name and that leave none untold."""
     names = sorted(frozenset[str]().union(*task.regions.values()))
     return [name for name in names if not any(blurs(name, region, task.regions) for region in task.regions)]
@@ -117,24 +133,35 @@ def _check_range(task: Task, example: Example) -> None:
         require(inside, f"{title} clips samples to {low:g} … {high:g}, but its x_0 is {x0.min():g} … {x0.max():g}.")
 
 
-def _check_answer(task: Task, example: Example) -> None:
-    """Check the way from samples, good or bad, to an answer."""
-    title, x0 = type(task).__qualname__, task.x0(example)
-    samples = torch.stack([x0, normal(tuple(x0.shape), 0, "sample")])
+def _check_readout(task: Task, example: Example) -> None:
+    title, samples = type(task).__qualname__, _samples(task, example)
     promised = tuple(samples.shape)
     readout = task.readout(samples.clone())
     shape = tuple(readout.shape)
     require(shape == promised, f"{title}.readout turns shape {promised} into {shape}.")
     alone = task.readout(samples[:1].clone())
     require(torch.allclose(alone, readout[:1], atol=1e-5), f"{title}.readout mixes the members of an ensemble.")
-    for mean in readout:
+
+
+def _samples(task: Task, example: Example) -> Tensor:
+    """Return a good sample and a bad one."""
+    x0 = task.x0(example)
+    return torch.stack([x0, normal(tuple(x0.shape), 0, "sample")])
+
+
+def _check_answer(task: LabelTask, example: Example) -> None:
+    """Check the way from samples, good or bad, to an answer."""
+    title = type(task).__qualname__
+    for mean in task.readout(_samples(task, example)):
         answer = task.answer(mean)
-        shape = tuple(answer.shape)
-        require(shape == promised[2:], f"{title}.answer has shape {shape}, not {promised[2:]}.")
+        shape, promised = tuple(answer.shape), example.window.shape
+        require(shape == promised, f"{title}.answer has shape {shape}, not {promised}.")
         require(answer.dtype == torch.uint8, f"{title}.answer gives {answer.dtype}, not uint8.")
         largest = int(answer.max())
-        meant = largest <= len(task.answers) or not task.regions
-        require(meant, f"{title} answers with the index {largest}, but has {len(task.answers)} answers.")
+        require(
+            largest <= len(task.answers),
+            f"{title} answers with the index {largest}, but has {len(task.answers)} answers.",
+        )
 
 
 def _check_loss(task: Task, example: Example) -> None:
@@ -154,14 +181,17 @@ def _check_loss(task: Task, example: Example) -> None:
 
 
 def _check_secrecy(task: Task, example: Example) -> None:
-    """Check that the condition does not give away what is asked."""
-    title, condition = type(task).__qualname__, task.condition(example)
+    """Check that the condition does not give away what is asked, and that what needs no reference looks at none."""
+    title, condition, x0 = type(task).__qualname__, task.condition(example), task.x0(example)
     for labels in (torch.zeros_like(_labels(example)), None):
-        same = torch.equal(task.condition(example._replace(labels=labels)), condition)
-        require(same, f"{title}.condition depends on the reference, which is what it asks for.")
+        without = example._replace(labels=labels)
+        same = torch.equal(task.condition(without), condition)
+        require(same, f"{title}.condition depends on the reference, which no case has that is sampled.")
+        alike = task.needs_references or torch.equal(task.x0(without), x0)
+        require(alike, f"{title}.x0 depends on the reference, but {title} says that it needs none.")
 
 
-def _check_scores(task: Task, example: Example) -> None:
+def _check_scores(task: LabelTask, example: Example) -> None:
     """Check that the reference's own x_0, read out and answered, is the reference."""
     answer = task.answer(task.readout(task.x0(example)[None])[0]).numpy()
     prediction = Segmentation(answer, ("background", *task.answers))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from typing_extensions import override
 
-from ddmkit import DataError, Task
+from ddmkit import DataError, LabelTask
 from ddmkit_plugins.datasets.vocabulary import modality, tissue
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ Classes: TypeAlias = Annotated[_Names, AfterValidator(_as_data_say(tissue)), Aft
 """Names of classes, each once; common ones in any spelling."""
 
 
-class Masks(Task):
+class Masks(LabelTask):
     """Each channel of x_0 is the mask of some classes; a subclass says of which."""
 
     images: Images

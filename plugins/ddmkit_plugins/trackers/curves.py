@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ddmkit import Figure
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
 class Curves(NamedTuple):
-    """Loss over steps and mean Dice over validations."""
+    """Loss over steps, and what chooses the best checkpoint over validations."""
 
     steps: np.ndarray
     """Shape (S,), ascending."""
@@ -22,8 +24,10 @@ class Curves(NamedTuple):
     """Shape (S,), float64."""
     validated: list[int]
     """V steps."""
-    dice: dict[str, list[float]]
-    """By region, V means."""
+    figure: Figure | None
+    """What that is; None before the first validation."""
+    values: dict[str, list[float]]
+    """Of the figure, V of them by region; NaN where it could not be worked out."""
 
 
 def read_curves(path: Path) -> Curves:
@@ -34,16 +38,19 @@ def read_curves(path: Path) -> Curves:
     """
     steps, losses = array("q"), array("d")
     validated: list[int] = []
-    dice: dict[str, list[float]] = {}
+    figure: Figure | None = None
+    values: dict[str, list[float]] = {}
     for record in _records(path):
         if record["kind"] == "step":
             steps.append(record["step"])
             losses.append(record["loss"])
         elif record["kind"] == "validation":
             validated.append(record["step"])
-            for region, summary in record["summary"].items():
-                dice.setdefault(region, []).append(summary["dice_mean"])
-    return Curves(np.array(steps), np.array(losses), validated, dice)
+            figure = Figure(**record["figures"][0])
+            for region, row in record["summary"].items():
+                value = row[figure.key]
+                values.setdefault(region, []).append(np.nan if value is None else value)
+    return Curves(np.array(steps), np.array(losses), validated, figure, values)
 
 
 def thin(values: np.ndarray, width: int) -> np.ndarray:

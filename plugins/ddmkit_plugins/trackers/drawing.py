@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-    from ddmkit.events import Picture
+    from ddmkit.events import Picture, Samples
     from ddmkit_plugins.trackers.curves import Curves
 
 _REFERENCE = "#ffb000"
@@ -27,20 +27,24 @@ _POINTS = 2000
 
 
 def draw_curves(curves: Curves, path: Path) -> None:
-    """Draw loss over steps and, where there are validations, mean Dice per region.
+    """Draw loss over steps and, where there are validations, the figure that chooses the best checkpoint.
 
     Args:
         curves: of a run so far.
         path: of the PNG.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, dice = figure.subplots(1, 2)
+    loss, judged = figure.subplots(1, 2)
     _draw_loss(loss, curves.steps, curves.losses)
-    for region, means in curves.dice.items():
-        dice.plot(curves.validated, means, "o-", label=region)
-    dice.set(xlabel="step", ylabel="Dice of whole volumes", title="validation", ylim=(0, 1))
-    if curves.dice:
-        dice.legend(loc="lower right")
+    for region, values in curves.values.items():
+        judged.plot(curves.validated, values, "o-", label=region)
+    judged.set(xlabel="step", title="validation")
+    if curves.figure is not None:
+        judged.set_ylabel(f"{curves.figure.heading} of whole volumes")
+        if curves.figure.largest is not None:
+            judged.set_ylim(0, curves.figure.largest)
+    if curves.values:
+        judged.legend(loc="lower right")
     save(figure, path)
 
 
@@ -72,6 +76,26 @@ def draw_case(picture: Picture, path: Path) -> None:
     shown = spread.imshow(variance, cmap="magma", aspect=aspect, vmin=0, vmax=variance.max() or 1)
     figure.colorbar(shown, ax=spread, shrink=0.8)
     spread.set_title("variance over the samples")
+    save(figure, path)
+
+
+def draw_samples(samples: Samples, path: Path) -> None:
+    """Draw the slice of a real volume with most in it, and that of each generated one beside it.
+
+    Args:
+        samples: a real volume and generated ones.
+        path: of the PNG.
+    """
+    shown_slice = Slice.with_most(samples.image > 0, samples.affine)
+    volumes = {"real": samples.image}
+    volumes |= {f"sample {number}": volume for number, volume in enumerate(samples.samples, start=1)}
+    figure = Figure(figsize=(2.8 * len(volumes), 3.2), layout="constrained")
+    low, high = float(samples.image.min()), float(samples.image.max())
+    for axes, (title, volume) in zip(figure.subplots(1, len(volumes)), volumes.items(), strict=True):
+        axes.set_axis_off()
+        axes.imshow(shown_slice.of(volume), cmap="gray", aspect=shown_slice.aspect, vmin=low, vmax=high)
+        axes.set_title(title)
+    figure.suptitle(f"{samples.case}, slice {shown_slice.level}")
     save(figure, path)
 
 

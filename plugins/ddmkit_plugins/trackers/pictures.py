@@ -1,4 +1,4 @@
-"""Pictures of a run: the loss over its steps, Dice over its validations, one case as it was answered."""
+"""Pictures of a run: the loss over its steps, how its validations were judged, one case as it was answered."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ def ddmkit_validated(run: Run, validation: Validation) -> None:
 
 @hookimpl
 def ddmkit_run_ended(run: Run, report: Report) -> None:
-    from ddmkit_plugins.trackers.drawing import draw_case
+    from ddmkit_plugins.trackers.drawing import draw_case, draw_samples
 
     _draw_curves(run)
+    pictures = run.folder / "pictures"
     if report.picture is not None:
-        draw_case(report.picture, run.folder / "pictures" / f"{report.picture.case}.png")
+        draw_case(report.picture, pictures / f"{report.picture.case}.png")
+    if report.samples is not None:
+        draw_samples(report.samples, pictures / f"{report.samples.case}.png")
 
 
 def _draw_curves(run: Run) -> None:

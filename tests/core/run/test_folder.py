@@ -170,7 +170,7 @@ def test_a_pointer_that_a_kill_left_behind_is_put_right_when_the_run_goes_on(fol
     save(folder, 2, Best(1, 0.5))
     # As if killed between the two writes of update_state: the state knows the new best, the pointer does not.
     (folder.checkpoint(2) / "state.json").write_text(
-        json.dumps({"step": 2, "best": {"step": 2, "dice": 0.6}, "validated": 2}), encoding="utf-8"
+        json.dumps({"step": 2, "best": {"step": 2, "value": 0.6}, "validated": 2}), encoding="utf-8"
     )
     folder.take_up(read_state(folder.find_checkpoint("last")))
     assert folder.find_checkpoint("best") == folder.checkpoint(2)

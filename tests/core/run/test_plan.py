@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ddmkit import Component, DataError, Example, Patch, Registry, Survey, Task, Window, hookimpl
+from ddmkit import Component, DataError, Example, LabelTask, Patch, Registry, Survey, Window, hookimpl
 from ddmkit.run.cases import find_cases, labelled_cases
 from ddmkit.run.plan import count_parameters, make_plan
 
@@ -31,7 +31,7 @@ MANY = "split.validation=0.4"
 """Two of five cases to validate with, so that one may go."""
 
 
-class Core(Task):
+class Core(LabelTask):
     """Find the core, which labels must tell."""
 
     name: ClassVar[str] = "core"

@@ -61,7 +61,7 @@ def test_a_run_leaves_metrics_checkpoints_and_pointers_that_agree(runs: Runs) ->
     assert (state.step, state.validated) == (8, 8)
     assert state.best is not None
     assert state.best.step == best
-    assert state.best.dice == pytest.approx(max(means))
+    assert state.best.value == pytest.approx(max(means))
     assert (report.status, report.step, report.best_step) == ("completed", 8, best)
     assert report.final is not None
     assert (report.final.split, report.final.step) == ("test", best)

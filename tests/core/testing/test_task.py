@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import Example, Task
+from ddmkit import Example, Figure, LabelTask, SetJudge, Task, VolumeTask
+from ddmkit.definition import Scoring
+from ddmkit.judging import Summary
 from ddmkit.testing import check, check_task
 from ddmkit_plugins.tasks.brats import Brats
 from ddmkit_plugins.tasks.segmentation import SegmentationTask
 
 
-class Parts(Task):
+class Parts(LabelTask):
     """Tell core from edema, by a channel for each."""
 
     name: ClassVar[str] = "parts"
@@ -56,8 +61,39 @@ class Parts(Task):
         return torch.where(core, 2, torch.where(edema, 1, 0)).to(torch.uint8)
 
 
-class Painter(Task):
-    """Make up a FLAIR image to a T1 image; nothing is scored."""
+class Brightness(SetJudge):
+    """How far the mean brightness of all generated volumes is from that of all real ones."""
+
+    def __init__(self) -> None:
+        self._real: list[float] = []
+        self._generated: list[float] = []
+
+    @property
+    @override
+    def figures(self) -> tuple[Figure, ...]:
+        return (Figure("off", "off", higher_is_better=False),)
+
+    @override
+    def definition(self) -> dict[str, str]:
+        return {"off": "absolute difference of mean intensities"}
+
+    @override
+    def real(self, case: str, volume: NDArray[np.float32]) -> None:
+        self._real.append(float(volume.mean()))
+
+    @override
+    def generated(self, case: str, volume: NDArray[np.float32]) -> None:
+        self._generated.append(float(volume.mean()))
+
+    @override
+    def summary(self) -> Summary:
+        there = self._real and self._generated
+        off = abs(fmean(self._real) - fmean(self._generated)) if there else None
+        return {"all": {"n": len(self._generated), "off": off}}
+
+
+class Painter(VolumeTask):
+    """Make up a FLAIR image to a T1 image."""
 
     name: ClassVar[str] = "painter"
 
@@ -73,13 +109,8 @@ class Painter(Task):
 
     @property
     @override
-    def regions(self) -> dict[str, frozenset[str]]:
-        return {}
-
-    @property
-    @override
-    def answers(self) -> tuple[str, ...]:
-        return ()
+    def needs_references(self) -> bool:
+        return False
 
     @property
     @override
@@ -95,8 +126,12 @@ class Painter(Task):
         return example.images[:1]
 
     @override
-    def answer(self, mean: Tensor) -> Tensor:
-        return (255 * mean[0].clamp(0, 1)).to(torch.uint8)
+    def readout(self, x0: Tensor) -> Tensor:
+        return (x0 + 1) / 2
+
+    @override
+    def judge(self, scoring: Scoring) -> SetJudge:
+        return Brightness()
 
 
 @pytest.mark.parametrize(
@@ -257,3 +292,65 @@ def test_a_broken_way_from_samples_to_an_answer_is_caught(
 )
 def test_a_broken_loss_is_caught(loss: Callable[..., Tensor], sentence: str, refuses: Callable[..., None]) -> None:
     refuses(Parts, sentence, loss=loss, adds_loss=property(lambda _: True))
+
+
+def giving_back(_self: Painter, example: Example) -> Tensor:
+    return torch.zeros_like(example.images[1:]) if example.labels is None else example.labels[None].float() / 255
+
+
+def judging(**methods: object) -> Callable[..., SetJudge]:
+    """Return a `judge` that gives out the brightness judge, some of its methods replaced."""
+    broken = type("Broken", (Brightness,), methods)
+    return lambda *_: broken()
+
+
+def nan_summary(_self: Brightness) -> Summary:
+    return {"all": {"n": 2, "off": float("nan")}}
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({"judge": judging(figures=constant(()))}, "judge has no figures, but the first one chooses the best"),
+        ({"judge": judging(definition=lambda _: {})}, "judge does not say what 'off' means"),
+        ({"judge": judging(summary=lambda _: {"all": {"n": 1}})}, "judge has no 'off' in the row 'all'"),
+        ({"judge": judging(summary=nan_summary)}, "judge has a summary that is no JSON"),
+        ({"judge": judging(summary=lambda _: {"all": {"n": 1, "off": 0.5}})}, "finds real volumes no better than inve"),
+        ({"needs_references": constant(value=False), "x0": giving_back}, "x0 depends on the reference, but"),
+    ],
+)
+def test_a_broken_task_of_volumes_is_caught(
+    methods: dict[str, object], sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(Painter, sentence, **methods)
+
+
+def test_a_task_that_answers_with_neither_labels_nor_volumes_is_caught(refuses: Callable[..., None]) -> None:
+    class Neither(Task):
+        """Says nothing about its answers."""
+
+        name: ClassVar[str] = "neither"
+
+        @property
+        @override
+        def x0_channels(self) -> tuple[str, ...]:
+            return ("flair",)
+
+        @property
+        @override
+        def modalities(self) -> tuple[str, ...]:
+            return ("flair",)
+
+        @override
+        def x0(self, example: Example) -> Tensor:
+            return example.images
+
+        @override
+        def condition(self, example: Example) -> Tensor:
+            return example.images
+
+        @override
+        def judge(self, scoring: Scoring) -> SetJudge:
+            return Brightness()
+
+    refuses(Neither, "is neither a LabelTask nor a VolumeTask")

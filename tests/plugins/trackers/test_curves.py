@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ddmkit import Figure
 from ddmkit_plugins.trackers.curves import read_curves, running_mean, thin
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 def test_curves_hold_the_steps_and_the_validations_and_nothing_else(tmp_path: Path) -> None:
     summary = {"whole": {"dice_mean": 0.5, "dice_std": 0.1}, "core": {"dice_mean": 0.25}}
+    figure = Figure("dice", "Dice", higher_is_better=True, by_case=True)
     records = [
         {"kind": "step", "step": 1, "loss": 0.5, "seconds": 1.0},
         {"kind": "step", "step": 2, "loss": 0.125},
-        {"kind": "validation", "step": 2, "summary": summary},
+        {"kind": "validation", "step": 2, "summary": summary, "figures": [figure._asdict()]},
         {"kind": "test", "step": 2, "summary": summary},
     ]
     path = tmp_path / "metrics.jsonl"
@@ -28,12 +30,13 @@ def test_curves_hold_the_steps_and_the_validations_and_nothing_else(tmp_path: Pa
     assert curves.steps.tolist() == [1, 2]
     assert curves.losses.tolist() == [0.5, 0.125]
     assert curves.validated == [2]
-    assert curves.dice == {"whole": [0.5], "core": [0.25]}
+    assert curves.figure == figure
+    assert curves.values == {"whole": [0.5], "core": [0.25]}
 
 
 def test_a_run_without_metrics_has_empty_curves(tmp_path: Path) -> None:
     curves = read_curves(tmp_path / "metrics.jsonl")
-    assert len(curves.steps) == len(curves.losses) == len(curves.validated) == len(curves.dice) == 0
+    assert len(curves.steps) == len(curves.losses) == len(curves.validated) == len(curves.values) == 0
 
 
 @pytest.mark.parametrize("width", [1, 3, 7])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from ddmkit import Registry
+from ddmkit import Figure, Registry
 from ddmkit.definition import Scoring
 from ddmkit.events import Announcer, Picture, Report, Run, Validation
 from ddmkit.run.folder import RunFolder
@@ -30,9 +30,12 @@ def steps(count: int, loss: float = 1.0) -> list[dict[str, Any]]:
     return [{"kind": "step", "step": step, "loss": loss / step} for step in range(1, count + 1)]
 
 
+DICE = Figure("dice", "Dice", higher_is_better=True, largest=1, by_case=True)
+
+
 def validation(step: int, dice: float) -> dict[str, Any]:
     summary = {region: {"dice_mean": dice} for region in ("whole", "core")}
-    return {"kind": "validation", "step": step, "summary": summary}
+    return {"kind": "validation", "step": step, "summary": summary, "figures": [DICE._asdict()]}
 
 
 def picture(**parts: Any) -> Picture:  # noqa: ANN401 - a picture's
@@ -89,9 +92,9 @@ def test_long_runs_and_losses_of_zero_are_drawn(tmp_path: Path) -> None:
     count = 30_000
     losses = np.abs(np.sin(np.arange(count)))
     losses[-2000:] = 0
-    draw_curves(Curves(np.arange(1, count + 1), losses, [], {}), tmp_path / "curves.png")
+    draw_curves(Curves(np.arange(1, count + 1), losses, [], None, {}), tmp_path / "curves.png")
     assert has(pixels(tmp_path / "curves.png"), MEAN_LOSS)
-    draw_curves(Curves(np.arange(1, 51), np.zeros(50), [], {}), tmp_path / "zeros.png")
+    draw_curves(Curves(np.arange(1, 51), np.zeros(50), [], None, {}), tmp_path / "zeros.png")
     assert has(pixels(tmp_path / "zeros.png"), MEAN_LOSS)
 
 
