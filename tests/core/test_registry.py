@@ -236,7 +236,7 @@ def test_an_unknown_name_tells_of_the_plugins_that_failed_to_import(monkeypatch:
     install(monkeypatch, Entry("tracker", broken))
     with pytest.raises(
         UnknownComponentError,
-        match=r"\(The plugin tracker \(tracker_package\.hooks\) fails to load with .*: No module named 'tensorpipe'\.\)$",
+        match=r"\(The plugin tracker \(tracker_package\.hooks\) fails to load .*: No module named 'tensorpipe'\.\)$",
     ):
         Registry().get(Schedule, "flat")
 
