@@ -7,7 +7,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
     from ddmkit.component import Component
@@ -18,14 +17,9 @@ def installed() -> list[EntryPoint]:
     return sorted(entry_points(group="ddmkit"), key=lambda plugin: (_name(plugin) != "ddmkit", _name(plugin)))
 
 
-def package_of(component: type[Component], plugins: Iterable[EntryPoint] | None = None) -> str:
-    """Return the distribution and version a component came from, such as "ddmkit 0.1.0".
-
-    Args:
-        component: its class.
-        plugins: where to look; by default, `installed`. The one whose module lies nearest is taken.
-    """
-    near = {plugin: _shared(module_of(plugin), component.__module__) for plugin in plugins or installed()}
+def package_of(component: type[Component]) -> str:
+    """Return the distribution and version of the plugin whose module lies nearest to a component's."""
+    near = {plugin: _shared(module_of(plugin), component.__module__) for plugin in installed()}
     nearest = max(near, key=near.__getitem__, default=None)
     return title_of(nearest) if nearest is not None and near[nearest] else "this program"
 

@@ -12,7 +12,7 @@ from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError
 from ddmkit.interface import declared, misfit, written
 from ddmkit.offer import Manager, Offer
-from ddmkit.origin import installed, module_of, package_of, title_of
+from ddmkit.origin import installed, module_of, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,16 +46,15 @@ class Registry:
     def __init__(self, *plugins: object) -> None:
         self.broken: dict[str, PluginError] = {}
         """Entry points with their package that failed, wholly or in part, and why; everything else still works."""
-        self._installed: list[EntryPoint] = []
         self._loaded: list[tuple[EntryPoint, object]] = []
         self._classes: dict[tuple[str, str], type[Component]] = {}
         self._presets: dict[str, Path] = {}
+        self._packages: dict[type[Component] | Path, str] = {}
         self._manager = Manager()
         for plugin in plugins:
             self.register(plugin)
         if not plugins:
-            self._installed = installed()
-            for entry in self._installed:
+            for entry in installed():
                 self._register_installed(entry)
 
     def register(self, plugin: object) -> None:
@@ -73,7 +72,7 @@ class Registry:
         for fault in (*offer.faults, *self._conflicts(offer)):
             msg = f"The plugin {name} {fault}."
             raise type(fault)(msg) from fault.__cause__
-        self._add(plugin, offer)
+        self._add(plugin, offer, "this program")
 
     def names(self, interface: type[Component]) -> list[str]:
         """Return every name offered for `interface`, sorted."""
@@ -109,9 +108,9 @@ class Registry:
             raise UnknownComponentError(self._unknown("preset", name, list(presets)))
         return presets[name]
 
-    def package(self, component: type[Component]) -> str:
-        """Return the distribution and version a component came from, such as "ddmkit 0.1.0"."""
-        return package_of(component, self._installed)
+    def package(self, offered: type[Component] | Path) -> str:
+        """Return the distribution and version that offers a component, or a preset's file, such as "ddmkit 0.1.0"."""
+        return self._packages.get(offered, "this program")
 
     def trackers(self) -> list[Tracker]:
         """Return the installed plugins that listen to a run, in the order they are called."""
@@ -137,7 +136,7 @@ class Registry:
         faults = [*offer.faults, *self._conflicts(offer)]
         if faults:
             self._pass_over(plugin, PluginError("; it ".join(map(str, faults))))
-        self._add(loaded, offer)
+        self._add(loaded, offer, title_of(entry))
         self._loaded.append((entry, loaded))
 
     def _pass_over(self, plugin: str, error: PluginError) -> None:
@@ -158,12 +157,12 @@ class Registry:
                 faults.append(_conflict(f"preset {path.stem!r} as {path}", f"{other_path} is that already"))
         return faults
 
-    def _add(self, plugin: object, offer: Offer) -> None:
+    def _add(self, plugin: object, offer: Offer, package: str) -> None:
         """Take over what is offered under names that are free: whoever came first keeps a name."""
         for cls in offer.components:
-            self._classes.setdefault((cls.kind, cls.name), cls)
+            self._packages.setdefault(self._classes.setdefault((cls.kind, cls.name), cls), package)
         for path in offer.presets:
-            self._presets.setdefault(path.stem, path)
+            self._packages.setdefault(self._presets.setdefault(path.stem, path), package)
         if not self._manager.is_registered(plugin):
             self._manager.register(plugin)
 
