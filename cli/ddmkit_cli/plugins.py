@@ -2,83 +2,117 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from ddmkit_cli.console import out, result, say
-from ddmkit_cli.tables import table_of
+from ddmkit_cli.console import bars, command, out, result
+from ddmkit_cli.naming import refuse_unknown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.table import Table
-
     from ddmkit.component import Settings
+    from ddmkit_cli.conformance import Verdict
 
-app = typer.Typer(no_args_is_help=True, help="What is installed, and its settings.")
+app = typer.Typer(no_args_is_help=True, help="What is installed, its settings, whether it works; new plugins.")
 
 
 @app.command("list", epilog="Example: [bold]ddmkit plugins list[/bold]")
 def list_plugins() -> None:
-    """List every component with the package it came from, the presets, and the sections of a configuration."""
+    """List every component, tracker and preset with the package it came from, and the sections of a configuration."""
     from ddmkit import Registry
     from ddmkit.configuration import Configuration
+    from ddmkit_cli.tables import table_of
 
     registry = Registry()
     table = table_of("", "kind", "name", "what it is", "package")
     for component in registry.components():
         table.add_row(component.kind, component.name, _summary(component), registry.package(component))
+    for tracker in registry.trackers():
+        table.add_row("tracker", tracker.name, tracker.about.partition("\n")[0], tracker.package)
     for name, path in registry.presets().items():
-        table.add_row("preset", name, _first_comment(path), "")
+        table.add_row("preset", name, _first_comment(path), registry.package(path))
     for name, section in Configuration.SECTIONS.items():
         table.add_row("section", name, _summary(section), "")
     out.print(table)
-    for plugin, error in registry.broken.items():
-        say(f"The plugin {plugin} failed to load: {type(error).__name__}: {error}")
 
 
 @app.command(epilog="Example: [bold]ddmkit plugins show unet3d-avg[/bold]")
 def show(name: Annotated[str, typer.Argument(help="A component, a preset or a section such as training.")]) -> None:
-    """Show the settings of a component, of a section of the configuration, or a preset."""
-    from ddmkit import Registry, UnknownComponentError
+    """Show the settings of a component, of a section of the configuration, or a preset, and where it is defined."""
+    from ddmkit import Registry
     from ddmkit.configuration import Configuration
 
     registry = Registry()
-    found = [component for component in registry.components() if name in (component.name, component.kind)]
     presets = registry.presets()
+    words = [word for component in registry.components() for word in (component.name, component.kind)]
+    words += [tracker.name for tracker in registry.trackers()]
+    refuse_unknown(name, [*words, *presets, *Configuration.SECTIONS])
+    found = [component for component in registry.components() if name in (component.name, component.kind)]
+    trackers = [tracker for tracker in registry.trackers() if tracker.name == name]
     for component in found:
-        origin = f"  ({component.__module__}, {registry.package(component)})"
-        out.print(Text(f"{component.kind} {component.name}", "bold"), origin, sep="")
-        out.print(inspect.getdoc(component) or "")
-        out.print(_settings(component.kind, component))
+        _show(f"{component.kind} {component.name}", component.kind, component, registry.package(component))
+    for tracker in trackers:
+        out.print(Text(f"tracker {name}", "bold"), f"  ({tracker.package})\n{tracker.about}", sep="")
     if name in presets:
-        result(presets[name].read_text(encoding="utf-8"))
+        result(f"# {presets[name]}, {registry.package(presets[name])}\n{presets[name].read_text(encoding='utf-8')}")
     if name in Configuration.SECTIONS:
-        out.print(inspect.getdoc(Configuration.SECTIONS[name]) or "")
-        out.print(_settings(name, Configuration.SECTIONS[name]))
-    if not found and name not in presets and name not in Configuration.SECTIONS:
-        components = [word for component in registry.components() for word in (component.name, component.kind)]
-        names = list(dict.fromkeys([*components, *presets, *Configuration.SECTIONS]))
-        msg = f"Nothing is named {name!r}.{_nearest(name, names)} Known: {', '.join(names)}."
-        raise UnknownComponentError(msg)
+        _show(f"section {name}", name, Configuration.SECTIONS[name], "")
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    """Return a question that names what may be meant: what begins with the name, or is spelled alike."""
-    near = [known for known in names if known.startswith(name)] or difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+@app.command(
+    epilog="Examples: [bold]ddmkit plugins check[/bold] everything; [bold]ddmkit plugins check ddim heun[/bold]"
+)
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Components, kinds or packages; all that is installed if left out.")
+    ] = None,
+) -> None:
+    """Hold what is installed to the promises of its kind, with default settings, and say what fails."""
+    from ddmkit import DdmkitError, Registry
+    from ddmkit_cli.conformance import chosen, verdicts
+
+    registry = Registry()
+    subjects = chosen(registry, names or [])
+    found: list[Verdict] = []
+    with bars() as progress:
+        for verdict in verdicts(subjects):
+            found.append(verdict)
+            progress("components checked", len(found), len(subjects))
+    for verdict in found:
+        result(verdict.line())
+    if failed := sum(verdict.failed for verdict in found):
+        msg = f"{failed} of {len(subjects)} fail; uninstall or upgrade their packages, or tell their authors."
+        raise DdmkitError(msg)
 
 
-def _settings(prefix: str, settings: type[Settings]) -> Table:
-    table = table_of("", "setting", "type", "default", "what it does")
-    schema = settings.model_json_schema()
-    for name, facts in schema.get("properties", {}).items():
-        table.add_row(f"{prefix}.{name}", _type(facts), str(facts.get("default", "")), facts.get("description", ""))
-    return table
+@app.command(
+    epilog="Example: [bold]ddmkit plugins new my-sampler/ --kind sampler --name my-sampler[/bold]",
+)
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; a new folder, or an empty one.")],
+    kind: Annotated[str, typer.Option(help="What it adds, such as sampler, backbone or task.")],
+    name: Annotated[str, typer.Option(help="What a user will type to choose it, such as my-sampler.")],
+) -> None:
+    """Write a complete small package that adds a component: settings, tests, help, and what continuous tests need."""
+    from ddmkit import Registry
+    from ddmkit_cli.kit import write
+
+    for path in write(folder, kind, name, Registry()):
+        result(f"wrote {path}")
+    result(f"Next: cd {folder} && pip install -e '.[test]' && python -m pytest && {command('plugins', 'check', name)}")
+
+
+def _show(title: str, prefix: str, settings: type[Settings], package: str) -> None:
+    from ddmkit_cli.settings_table import settings_table
+
+    file = inspect.getsourcefile(settings) or "no file"
+    out.print(Text(title, "bold"))
+    result(", ".join(filter(None, (package, settings.__module__, file))))
+    out.print(inspect.getdoc(settings) or "")
+    out.print(settings_table(prefix, settings))
 
 
 def _summary(settings: type[Settings]) -> str:
@@ -87,16 +121,3 @@ def _summary(settings: type[Settings]) -> str:
 
 def _first_comment(path: Path) -> str:
     return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
-
-
-def _type(facts: dict[str, object]) -> str:
-    """Say a JSON schema's type and bounds in a few words."""
-    choices = facts.get("enum") or facts.get("const")
-    alternatives = facts.get("anyOf")
-    if choices is not None:
-        return " | ".join(map(str, choices if isinstance(choices, list) else [choices]))
-    if isinstance(alternatives, list):
-        return " | ".join(_type(part) for part in alternatives)
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {facts[key]}" for key, sign in bounds.items() if key in facts]
-    return " ".join([str(facts.get("type", "")), *limits])

@@ -214,7 +214,7 @@ class Configuration(Settings):
     @property
     def objective(self) -> Objective:
         """What a step makes small."""
-        return Objective(self.diffusion, self.task)
+        return Objective(self.diffusion, self.task, self.backbone)
 
     @property
     def in_channels(self) -> int:

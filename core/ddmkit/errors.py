@@ -22,12 +22,12 @@ class UnknownComponentError(ConfigurationError, LookupError):
     """No installed plugin offers that name."""
 
 
-class ComponentConflictError(ConfigurationError):
-    """Two plugins offer the same name for the same kind."""
-
-
 class PluginError(ConfigurationError):
     """A plugin offers something that ddmkit cannot use."""
+
+
+class ComponentConflictError(PluginError):
+    """Two plugins offer the same name for the same kind."""
 
 
 class DataError(DdmkitError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,18 +11,23 @@ import pluggy
 from typing_extensions import override
 
 from ddmkit import hookspecs
-from ddmkit.component import Component
 from ddmkit.errors import PluginError
+from ddmkit.soundness import wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ddmkit.component import Component
+
+_PREFIX = "ddmkit_"
 _HOOKS = {
     name: list(inspect.signature(hook).parameters)
     for name, hook in sorted(vars(hookspecs).items())
-    if name.startswith("ddmkit_")
+    if name.startswith(_PREFIX)
 }
 """Every hook and the arguments it may take."""
+_OFFERING = {"ddmkit_components", "ddmkit_presets"}
+"""The hooks that do not tell of a run."""
 
 
 class Offer(NamedTuple):
@@ -29,7 +35,7 @@ class Offer(NamedTuple):
 
     components: list[type[Component]]
     presets: list[Path]
-    """Folders."""
+    """Files."""
     faults: list[PluginError]
     """Each says what is wrong in words that go on from "The plugin NAME"."""
 
@@ -44,7 +50,7 @@ class Manager(pluggy.PluginManager):
     @override
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         options = super().parse_hookimpl_opts(plugin, name)
-        return None if options is None or _misfit(plugin, name, options) else options
+        return None if options is None or _misplaced(plugin, name, options) else options
 
     def offer(self, plugin: object) -> Offer:
         """Call the hooks that offer something; whatever they do, this does not fail."""
@@ -52,40 +58,54 @@ class Manager(pluggy.PluginManager):
         if self.is_registered(plugin):
             offer.faults.append(PluginError("is there twice; give it, or its entry point, once"))
             return offer
-        for name, options in self._marked(plugin):
+        for name, options in self._hooks(plugin):
             try:
                 _take(plugin, name, options, offer)
             except PluginError as fault:
                 offer.faults.append(fault)
         return offer
 
-    def _marked(self, plugin: object) -> Iterator[tuple[str, pluggy.HookimplOpts]]:
-        """Yield the name of each function that is marked as a hook, and how it is marked."""
+    def listens(self, plugin: object) -> bool:
+        """Tell whether a plugin that is registered listens to a run."""
+        return any(caller.name not in _OFFERING for caller in self.get_hookcallers(plugin) or [])
+
+    def _hooks(self, plugin: object) -> Iterator[tuple[str, pluggy.HookimplOpts | None]]:
+        """Yield the name of each function that is marked as a hook, or named like one, and how it is marked."""
         for name in dir(plugin):
             options = super().parse_hookimpl_opts(plugin, name)
-            if options is not None:
+            if options is not None or (name.startswith(_PREFIX) and inspect.isroutine(getattr(plugin, name, None))):
                 yield name, options
 
 
-def _take(plugin: object, name: str, options: pluggy.HookimplOpts, offer: Offer) -> None:
-    misfit = _misfit(plugin, name, options)
-    if misfit:
-        raise PluginError(misfit)
+def _take(plugin: object, name: str, options: pluggy.HookimplOpts | None, offer: Offer) -> None:
+    if options is None:
+        advice = "mark it" if name in _HOOKS else f"{_meant(name)}, marked"
+        msg = f"has a function {name}() without @hookimpl, which is never called; {advice} with ddmkit's @hookimpl"
+        raise PluginError(msg)
+    if misplaced := _misplaced(plugin, name, options):
+        raise PluginError(misplaced)
     hook = options["specname"] or name
     if hook == "ddmkit_components":
         components = _called(plugin, name)
         if not isinstance(components, list | tuple):
             msg = f"returns {components!r} from {name}(), which is no list of Component classes"
             raise PluginError(msg)
-        checked = [(component, _wrong(component)) for component in components]
-        offer.components.extend(component for component, wrong in checked if not wrong)
-        offer.faults.extend(PluginError(wrong) for _, wrong in checked if wrong)
+        checked = [(component, wrong(component)) for component in components]
+        offer.components.extend(component for component, fault in checked if not fault)
+        offer.faults.extend(PluginError(fault) for _, fault in checked if fault)
     elif hook == "ddmkit_presets":
         folder = _called(plugin, name)
         if not (isinstance(folder, Path) and folder.is_dir()):
             msg = f"returns {folder!r} from {name}(), which is not the pathlib.Path of a folder"
             raise PluginError(msg)
-        offer.presets.append(folder)
+        offer.presets.extend(sorted(folder.glob("*.yaml")))
+
+
+def _meant(hook: str) -> str:
+    """Say which hook may be meant, by default any."""
+    words = {known.removeprefix(_PREFIX): known for known in _HOOKS}  # what all have in common makes none a near one
+    near = difflib.get_close_matches(hook.removeprefix(_PREFIX), words, n=1)
+    return f"call it {words[near[0]]}" if near else f"the hooks are {', '.join(_HOOKS)}"
 
 
 def _called(plugin: object, name: str) -> object:
@@ -97,25 +117,15 @@ def _called(plugin: object, name: str) -> object:
     return returned
 
 
-def _misfit(plugin: object, name: str, options: pluggy.HookimplOpts) -> str:
+def _misplaced(plugin: object, name: str, options: pluggy.HookimplOpts) -> str:
     """Say why a function cannot be the hook it is marked as; nothing if it can."""
     hook = options["specname"] or name
     if options["wrapper"] or options["hookwrapper"]:
         return f"wraps {hook}, which ddmkit does not allow; mark {name}() with a plain @hookimpl"
     if hook not in _HOOKS:
-        return f"has a hook {hook} that ddmkit does not know; the hooks are {', '.join(_HOOKS)}"
+        return f"has a hook {hook} that ddmkit does not know; {_meant(hook)}"
     parameters = inspect.signature(getattr(plugin, name)).parameters.values()
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     unknown = [argument for argument in needed if argument not in _HOOKS[hook]]
     allowed = ", ".join(_HOOKS[hook]) or "none"
     return f"asks for {', '.join(unknown)} in {name}(), whose arguments are {allowed}" if unknown else ""
-
-
-def _wrong(component: object) -> str:
-    """Say why something is no usable component; nothing if it is one."""
-    if not (isinstance(component, type) and issubclass(component, Component)):
-        return f"offers {component!r}, which is not a Component class"
-    missing = [attribute for attribute in ("kind", "name") if not isinstance(getattr(component, attribute, None), str)]
-    missing += sorted(component.__abstractmethods__) if inspect.isabstract(component) else []
-    where = f"{component.__module__}.{component.__qualname__}"
-    return f"offers {where}, which lacks {', '.join(missing)}; define that in its class" if missing else ""

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, TypeVar, cast
+import warnings
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError
+from ddmkit.interface import declared, misfit, written
 from ddmkit.offer import Manager, Offer
+from ddmkit.origin import installed, module_of, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
     from pathlib import Path
 
     import pluggy
 
 _log = logging.getLogger(__name__)
 C = TypeVar("C", bound=Component)
+
+
+class Tracker(NamedTuple):
+    """An installed plugin that listens to a run."""
+
+    name: str
+    """Of its entry point."""
+    about: str
+    """Its docstring."""
+    package: str
+    """Distribution and version."""
 
 
 class Registry:
@@ -29,16 +44,18 @@ class Registry:
     """
 
     def __init__(self, *plugins: object) -> None:
-        self.broken: dict[str, Exception] = {}
+        self.broken: dict[str, PluginError] = {}
         """Entry points with their package that failed, wholly or in part, and why; everything else still works."""
-        self._packages: dict[str, str] = {}
+        self._loaded: list[tuple[EntryPoint, object]] = []
         self._classes: dict[tuple[str, str], type[Component]] = {}
-        self._preset_folders: list[Path] = []
+        self._presets: dict[str, Path] = {}
+        self._packages: dict[type[Component] | Path, str] = {}
         self._manager = Manager()
         for plugin in plugins:
             self.register(plugin)
         if not plugins:
-            self._register_installed()
+            for entry in installed():
+                self._register_installed(entry)
 
     def register(self, plugin: object) -> None:
         """Add a plugin in hand, such as a listener to the events of a run.
@@ -47,12 +64,15 @@ class Registry:
             PluginError: something in it cannot be used; nothing of it is added.
             ComponentConflictError: it offers what another plugin offers already.
         """
+        name = getattr(plugin, "__name__", type(plugin).__name__)
+        if reason := misfit(declared(plugin), ""):
+            msg = f"The plugin {name} {reason}."
+            raise PluginError(msg)
         offer = self._manager.offer(plugin)
-        if offer.faults:
-            fault = offer.faults[0]
-            msg = f"The plugin {getattr(plugin, '__name__', type(plugin).__name__)} {fault}."
-            raise PluginError(msg) from fault.__cause__
-        self._add(plugin, offer)
+        for fault in (*offer.faults, *self._conflicts(offer)):
+            msg = f"The plugin {name} {fault}."
+            raise type(fault)(msg) from fault.__cause__
+        self._add(plugin, offer, "this program")
 
     def names(self, interface: type[Component]) -> list[str]:
         """Return every name offered for `interface`, sorted."""
@@ -74,18 +94,8 @@ class Registry:
         return cast("type[C]", found)
 
     def presets(self) -> dict[str, Path]:
-        """Return the file of every preset by name, sorted.
-
-        Raises:
-            ComponentConflictError: two plugins offer a preset of one name.
-        """
-        presets: dict[str, Path] = {}
-        for path in sorted(path for folder in self._preset_folders for path in folder.glob("*.yaml")):
-            other = presets.setdefault(path.stem, path)
-            if other != path:
-                msg = f"Both {other} and {path} are the preset {path.stem!r}; uninstall one of their packages."
-                raise ComponentConflictError(msg)
-        return dict(sorted(presets.items()))
+        """Return the file of every preset by name, sorted."""
+        return dict(sorted(self._presets.items()))
 
     def preset(self, name: str) -> Path:
         """Return the file of one preset.
@@ -98,45 +108,61 @@ class Registry:
             raise UnknownComponentError(self._unknown("preset", name, list(presets)))
         return presets[name]
 
-    def package(self, component: type[Component]) -> str:
-        """Return the distribution and version a component came from, such as "ddmkit 0.1.0"."""
-        return self._packages.get(component.__module__.partition(".")[0], "this program")
+    def package(self, offered: type[Component] | Path) -> str:
+        """Return the distribution and version that offers a component, or a preset's file, such as "ddmkit 0.1.0"."""
+        return self._packages.get(offered, "this program")
+
+    def trackers(self) -> list[Tracker]:
+        """Return the installed plugins that listen to a run, in the order they are called."""
+        return [
+            Tracker(entry.name, inspect.getdoc(plugin) or "", title_of(entry))
+            for entry, plugin in self._loaded
+            if self._manager.listens(plugin)
+        ]
 
     def listeners(self, event: str) -> Sequence[pluggy.HookImpl]:
         """Return the implementations of one run event, in the order they were registered."""
         caller: pluggy.HookCaller = getattr(self._manager.hook, event)
         return caller.get_hookimpls()
 
-    def _register_installed(self) -> None:
-        for entry in entry_points(group="ddmkit"):
-            package = "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-            if package:
-                self._packages[entry.value.partition(".")[0]] = package
-            plugin = f"{entry.name} ({', '.join(filter(None, (entry.value, package)))})"
-            try:
-                loaded = entry.load()
-            except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-                self._pass_over(plugin, error, f"fails to load with {type(error).__name__}: {error}")
-                continue
-            offer = self._manager.offer(loaded)
-            if offer.faults:
-                fault = PluginError("; it ".join(map(str, offer.faults)))
-                self._pass_over(plugin, fault, str(fault))
-            self._add(loaded, offer)
+    def _register_installed(self, entry: EntryPoint) -> None:
+        plugin = f"{entry.name} ({', '.join(filter(None, (entry.value, title_of(entry))))})"
+        try:
+            loaded = _load(entry)
+        except PluginError as error:
+            self._pass_over(plugin, error)
+            return
+        offer = self._manager.offer(loaded)
+        faults = [*offer.faults, *self._conflicts(offer)]
+        if faults:
+            self._pass_over(plugin, PluginError("; it ".join(map(str, faults))))
+        self._add(loaded, offer, title_of(entry))
+        self._loaded.append((entry, loaded))
 
-    def _pass_over(self, plugin: str, error: Exception, what: str) -> None:
+    def _pass_over(self, plugin: str, error: PluginError) -> None:
         self.broken[plugin] = error
-        _log.warning("The plugin %s %s.", plugin, what)
+        _log.warning("The plugin %s %s.", plugin, error)
 
-    def _add(self, plugin: object, offer: Offer) -> None:
-        classes = dict(self._classes)
+    def _conflicts(self, offer: Offer) -> list[ComponentConflictError]:
+        """Return a fault for each name of an offer that another component, or another file, has already."""
+        classes, presets, faults = dict(self._classes), dict(self._presets), list[ComponentConflictError]()
         for cls in offer.components:
             other = classes.setdefault((cls.kind, cls.name), cls)
             if other is not cls:
-                msg = f"Both {_where(other)} and {_where(cls)} offer the {cls.kind} {cls.name!r}; uninstall one."
-                raise ComponentConflictError(msg)
-        self._classes = classes
-        self._preset_folders += offer.presets
+                has = f"{_where(other)} of {self.package(other)} has that name already"
+                faults.append(_conflict(f"{cls.kind} {cls.name!r} as {_where(cls)}", has))
+        for path in offer.presets:
+            other_path = presets.setdefault(path.stem, path)
+            if other_path != path:
+                faults.append(_conflict(f"preset {path.stem!r} as {path}", f"{other_path} is that already"))
+        return faults
+
+    def _add(self, plugin: object, offer: Offer, package: str) -> None:
+        """Take over what is offered under names that are free: whoever came first keeps a name."""
+        for cls in offer.components:
+            self._packages.setdefault(self._classes.setdefault((cls.kind, cls.name), cls), package)
+        for path in offer.presets:
+            self._packages.setdefault(self._presets.setdefault(path.stem, path), package)
         if not self._manager.is_registered(plugin):
             self._manager.register(plugin)
 
@@ -146,8 +172,36 @@ class Registry:
         parts += [f"Did you mean {near[0]!r}?"] if near else []
         parts += [f"Installed: {', '.join(names) or 'none'}."]
         parts += [] if near else ["If it comes with a plugin, install that plugin's package (again)."]
-        parts += [f"(The plugin {plugin} is broken: {error}.)" for plugin, error in self.broken.items()]
+        parts += [f"(The plugin {plugin} {error}.)" for plugin, error in self.broken.items()]
         return " ".join(parts)
+
+
+def _load(entry: EntryPoint) -> object:
+    """Import a plugin.
+
+    Raises:
+        PluginError: it is made for another version of the interface, or fails to import.
+    """
+    module, package = module_of(entry), "" if entry.dist is None else entry.dist.name
+    try:
+        with warnings.catch_warnings():
+            # What pydantic warns of is told of the plugin once it is there, with its name.
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute in parent")
+            loaded: object = entry.load()
+    except (Exception, SystemExit) as error:
+        reason = misfit(written(module), package) or f"fails to load with {type(error).__name__}: {_line(error)}"
+        raise PluginError(reason) from error
+    if reason := misfit(declared(loaded, module), package):
+        raise PluginError(reason)
+    return loaded
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _conflict(offered: str, has: str) -> ComponentConflictError:
+    return ComponentConflictError(f"offers the {offered}, but {has}; uninstall one of the two packages")
 
 
 def _where(cls: type[Component]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch.nn import functional
 
+from ddmkit.backbone import require_shape
 from ddmkit.combination import Combination
 from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
@@ -218,6 +219,7 @@ def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callabl
         inputs[:, given:] = noisy
         times = torch.full((members,), float(t), device=session.device)
         output = session.predict(inputs, times)
+        require_shape(configuration.backbone, output.shape, noisy.shape)
         progress()
         estimate = diffusion.estimate(output, noisy, alphas_bar[t].expand(members))
         return estimate if task.clip is None else estimate.clamp(*task.clip)

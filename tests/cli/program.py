@@ -75,7 +75,7 @@ def _server() -> subprocess.Popen[str]:
     """Return the one server of this process, which ends with it: then it has nothing more to read."""
     return subprocess.Popen(
         [sys.executable, Path(__file__).with_name("server.py")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},  # a command's own is added in its fork
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,0 +1,30 @@
+"""Names that a user types for what is installed."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from ddmkit.errors import UnknownComponentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def refuse_unknown(name: str, known: Iterable[str]) -> None:
+    """Make sure that something goes by a name.
+
+    Raises:
+        UnknownComponentError: nothing does; the sentence says what may be meant.
+    """
+    names = list(dict.fromkeys(known))
+    if name not in names:
+        msg = f"Nothing is named {name!r}.{nearest(name, names)} Known: {', '.join(names)}."
+        raise UnknownComponentError(msg)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a question that names what may be meant: what begins with the name, or is spelled alike."""
+    known = list(names)
+    near = [word for word in known if word.startswith(name)] or difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

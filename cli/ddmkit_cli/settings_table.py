@@ -1,0 +1,72 @@
+"""Settings as a table: names as they are typed, types with their ranges, defaults, help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import override
+
+from ddmkit_cli.tables import table_of
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from rich.table import Table
+
+    from ddmkit.component import Settings
+
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+class _Schema(GenerateJsonSchema):
+    """Says of types that JSON does not know no more than that."""
+
+    @override
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
+        return {"type": "a Python object"}
+
+
+def settings_table(prefix: str, settings: type[Settings]) -> Table:
+    """Return a row for each setting.
+
+    Args:
+        prefix: what stands before a setting's name after -o: a kind or a section.
+        settings: their class.
+    """
+    table = table_of("", "setting", "type", "default", "what it does")
+    schema = settings.model_json_schema(schema_generator=_Schema)
+    required = schema.get("required", [])
+    for name, facts in schema.get("properties", {}).items():
+        default = "has to be given" if name in required else _typed(facts.get("default"))
+        table.add_row(f"{prefix}.{name}", type_of(facts, schema), default, facts.get("description", ""))
+    return table
+
+
+def type_of(facts: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Say a type and its range in a few words.
+
+    Args:
+        facts: of a setting, as JSON schema has them.
+        schema: of all settings, for what facts refer to.
+    """
+    if "$ref" in facts:
+        return type_of(schema["$defs"][facts["$ref"].rpartition("/")[2]], schema)
+    if "const" in facts or "enum" in facts:
+        return " | ".join(map(_typed, facts.get("enum", [facts.get("const")])))
+    if "anyOf" in facts:
+        return " | ".join(type_of(part, schema) for part in facts["anyOf"])
+    if "prefixItems" in facts:
+        parts = [type_of(part, schema) for part in facts["prefixItems"]]
+        return f"{len(parts)} × {parts[0]}" if len(set(parts)) == 1 else ", ".join(parts)
+    if "items" in facts:
+        return f"list of {type_of(facts['items'], schema)}"
+    limits = [f"{sign} {facts[key]}" for key, sign in _BOUNDS.items() if key in facts]
+    return " ".join([str(facts.get("type", "anything")), *limits])
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is typed after -o."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_typed, value))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

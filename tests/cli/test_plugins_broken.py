@@ -1,0 +1,106 @@
+"""Commands go on beside broken plugins, and tell of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import TINY, Run, refused, tiny_job
+from tests.installing import install
+
+BENT = '''
+from typing import ClassVar
+
+from ddmkit import Backbone, Component, hookimpl
+
+
+class Bent(Backbone):
+    """Answers with one plane less once it is trained, or once it is asked."""
+
+    name: ClassVar[str] = "bent"
+    in_training: ClassVar[bool] = {in_training}
+
+    def build(self, in_channels: int, out_channels: int):
+        return network(in_channels, out_channels, self.in_training)
+
+
+class Straight(Bent):
+    """Answers as it should."""
+
+    name: ClassVar[str] = "straight"
+    in_training: ClassVar[bool] = None
+
+
+def network(in_channels, out_channels, in_training):
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv3d(in_channels, out_channels, 1)
+
+        def forward(self, x, t):
+            answer = self.layer(x)
+            return answer[:, :, 1:] if self.training == in_training else answer
+
+    return Network()
+
+
+@hookimpl
+def ddmkit_components() -> list[type[Component]]:
+    return [Bent, Straight]
+'''
+TAKEN = '''
+from typing import ClassVar
+
+from ddmkit import hookimpl
+from ddmkit_plugins.samplers.ddim import Ddim
+
+
+class Other(Ddim):
+    """Another one of the same name."""
+
+
+@hookimpl
+def ddmkit_components():
+    return [Other]
+'''
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that commands find packages in."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    return tmp_path / "site"
+
+
+def test_training_goes_on_beside_packages_that_are_broken_and_each_is_named_once(
+    site: Path, tmp_path: Path, ddmkit: Run
+) -> None:
+    install(site, "acme", TAKEN)
+    install(site, "zenith", "import tensorpipe_that_nobody_has")
+    result = ddmkit(*tiny_job("run", "-otraining.steps=1"))
+    assert result.returncode == 0, result.stderr
+    for package in ("acme", "zenith"):
+        assert result.stderr.count(f"The plugin {package} (") == 1
+    assert "has that name already; uninstall one of the two packages." in " ".join(result.stderr.split())
+    assert (tmp_path / "run/checkpoints/step-00000001").is_dir()
+
+
+def _job(backbone: str) -> list[str]:
+    keep = [option for option in TINY if "backbone." not in option and "picture" not in option]
+    return ["train", "--backbone", backbone, "--patch", "center", "--run", "run", *keep]
+
+
+@pytest.mark.parametrize("in_training", ["True", "False"], ids=["trained", "sampled"])
+def test_a_backbone_of_a_wrong_shape_is_named_with_its_package(in_training: str, site: Path, ddmkit: Run) -> None:
+    install(site, "acme", BENT.format(in_training=in_training))
+    said = "The backbone 'bent' of acme 1.0 answers with shape"
+    refused(ddmkit(*_job("bent")), 2, said, ", not (", "choose another --backbone")
+
+
+def test_the_other_backbone_of_that_package_works(site: Path, ddmkit: Run) -> None:
+    install(site, "acme", BENT.format(in_training="True"))
+    result = ddmkit(*_job("straight"))
+    assert result.returncode == 0, result.stderr
