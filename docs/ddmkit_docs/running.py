@@ -104,7 +104,7 @@ def hooks_page() -> str:
     """Return the page of hooks: those that offer something, then the events of a run and what they tell."""
     hooks = [thing for thing in own(hookspecs.__name__) if thing.name.startswith("ddmkit_")]
     facts = [thing for thing in own(events.__name__) if thing.name != "Announcer"]
-    facts += [found("ddmkit.scoring.Score"), found("ddmkit.summary.Summary"), found("ddmkit.definition.Scoring")]
+    facts += [found("ddmkit.scoring.Score"), found("ddmkit.summary.Summary")]
     return page(
         "# Hooks and run events",
         "A function that is named as one of these and marked with `@hookimpl` is called by ddmkit. It takes whichever "
