@@ -60,7 +60,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plain(text: str) -> str:
     """Return a text as it reads on a page: without backticks, and with links for the pages that it names."""
-    return re.sub(r"docs/([\w-]+)\.md", r"\1", " ".join(text.split()).replace("`", ""))
+    words = " ".join(text.split()).replace("`", "")
+    return re.sub(r"docs/([\w-]+)\.md", lambda page: page[1].replace("-", " "), words)
 
 
 def summary(thing: object) -> str:

@@ -20,8 +20,14 @@ def prose(docstring: str) -> str:
     texts, codes = pieces[::2], pieces[1::2]
     written = [_escaped(texts[0])]
     for code, text in zip(codes, texts[1:], strict=True):
-        written += [f"{written.pop()}:", fence(dedent(code).strip()), _escaped(text)]
+        example = dedent(code).strip()
+        written += [f"{written.pop()}:", fence(example, _language(example)), _escaped(text)]
     return "\n\n".join(filter(None, (part.strip() for part in written)))
+
+
+def _language(example: str) -> str:
+    """Tell Python from the files that some docstrings show."""
+    return "python" if example.startswith(("class ", "def ", "from ", "import ")) else "yaml"
 
 
 def _escaped(text: str) -> str:
@@ -29,7 +35,7 @@ def _escaped(text: str) -> str:
     pieces = _CODE.split(text)
     for index in range(0, len(pieces), 2):
         plain = re.sub(r"([*_])", r"\\\1", pieces[index]).replace("<", "&lt;")
-        pieces[index] = _PAGE.sub(r"[\1](../\1.md)", plain)
+        pieces[index] = _PAGE.sub(lambda page: f"[{page[1].replace('-', ' ')}](../{page[1]}.md)", plain)
     return "".join(pieces)
 
 
