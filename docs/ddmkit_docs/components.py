@@ -1,4 +1,4 @@
-"""A page for each kind of component, and one for what every component is."""
+"""The pages about what plugins are made of: one for each kind, one for what they import, one for the checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ddmkit_docs.text import page, prose, summary, table
 if TYPE_CHECKING:
     from ddmkit import Component, Registry
 
-KIND_MODULES = {interface.__module__: interface.kind for interface in INTERFACES}
+_KINDS = {interface.__module__: interface.kind for interface in INTERFACES}
+"""The kind that a module is the interface of."""
 
 
 def kind_page(registry: Registry, interface: type[Component]) -> str:
@@ -27,8 +28,8 @@ def kind_page(registry: Registry, interface: type[Component]) -> str:
     return page(
         f"# {title}",
         prose(lead[:1].upper() + lead[1:]),
-        f"`--{kind} NAME` chooses one, `-o {kind}.SETTING=VALUE` changes a setting of it; on the command line "
-        f"`ddmkit plugins show {kind}` says the same as this page.",
+        f"`--{kind} NAME` chooses one, `-o {kind}.SETTING=VALUE` changes a setting of it. `ddmkit plugins show "
+        f"{kind}` prints the settings of all that are installed.",
         "## What is installed",
         _overview(registry, components),
         *[_component(component) for component in components],
@@ -68,23 +69,16 @@ def _interface(interface: type[Component]) -> str:
 
 def import_page() -> str:
     """Return the page of all that `from ddmkit import …` offers."""
-    things = {name: found(f"ddmkit.{name}") for name in ddmkit.__all__}
-    elsewhere = {
-        name: KIND_MODULES[thing.module.path] for name, thing in things.items() if _has_kind(thing.module.path)
-    }
-    here = [thing for name, thing in things.items() if name not in elsewhere]
+    things = [found(f"ddmkit.{name}") for name in ddmkit.__all__]
+    kinds = {thing.name: _KINDS[thing.module.path] for thing in things if thing.module.path in _KINDS}
     return page(
         "# What a plugin imports",
-        "`from ddmkit import …` offers these names, and they are all that a plugin needs. Those of a kind stand on "
+        "`from ddmkit import …` offers these names, and they are all that most plugins need. Those of a kind stand on "
         "its page:",
-        table(("name", "kind"), [(f"`{name}`", f"[{kind}]({kind}.md)") for name, kind in elsewhere.items()]),
+        table(("name", "kind"), [(f"`{name}`", f"[{kind}]({kind}.md)") for name, kind in kinds.items()]),
         "The others:",
-        *[entry(thing, 2) for thing in here],
+        *[entry(thing, 2) for thing in things if thing.name not in kinds],
     )
-
-
-def _has_kind(module: str) -> bool:
-    return module in KIND_MODULES
 
 
 def testing_page() -> str:

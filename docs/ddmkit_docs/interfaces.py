@@ -14,13 +14,6 @@ from ddmkit_docs.text import fence, page, prose, table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_BLOCKS = {
-    griffe.DocstringSectionKind.parameters: "Args",
-    griffe.DocstringSectionKind.returns: "Returns",
-    griffe.DocstringSectionKind.yields: "Yields",
-    griffe.DocstringSectionKind.raises: "Raises",
-}
-
 _END_OF_HEAD = re.compile(r": *(?:#[^\n]*)?\n")
 _QUOTES = "'"
 """Around a type that only a type checker evaluates."""
@@ -83,7 +76,7 @@ def documentation(thing: griffe.Object) -> str:
 
 def _block(section: griffe.DocstringSection) -> str:
     items = [_item(item, section.kind) for item in section.value]
-    return "\n".join([f"**{_BLOCKS.get(section.kind, section.kind.value.title())}**", "", *items])
+    return "\n".join([f"**{section.kind.value.title()}**", "", *items])
 
 
 def _item(item: Any, kind: griffe.DocstringSectionKind) -> str:  # noqa: ANN401 - each section has items of its own
