@@ -23,11 +23,12 @@ import ddmkit
 import ddmkit.testing
 from ddmkit import Component, Registry, events, hookspecs
 from ddmkit.component import Settings
-from ddmkit.configuration import INTERFACES, Configuration
+from ddmkit.configuration import Configuration
 from ddmkit_cli.app import app
 from tests.site import Page, read
 
 ROOT = Path(__file__).parents[1]
+INTERFACES = [interface for interface in Component.__subclasses__() if interface.__module__.startswith("ddmkit.")]
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("ddmkit_"))
 EVENTS = [
     value

@@ -7,14 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import ddmkit
-from ddmkit.configuration import INTERFACES
+from ddmkit import Component
 from ddmkit_docs.interfaces import documentation, entry, found, own
 from ddmkit_docs.settings import settings_table
 from ddmkit_docs.text import page, prose, summary, table
 
 if TYPE_CHECKING:
-    from ddmkit import Component, Registry
+    from ddmkit import Registry
 
+_OFFERED = [getattr(ddmkit, name) for name in ddmkit.__all__]
+INTERFACES: list[type[Component]] = [
+    thing for thing in _OFFERED if isinstance(thing, type) and issubclass(thing, Component) and thing is not Component
+]
+"""One for each kind."""
 _KINDS = {interface.__module__: interface.kind for interface in INTERFACES}
 """The kind that a module is the interface of."""
 
@@ -28,7 +33,7 @@ def kind_page(registry: Registry, interface: type[Component]) -> str:
     return page(
         f"# {title}",
         prose(lead[:1].upper() + lead[1:]),
-        f"`--{kind} NAME` chooses one, `-o {kind}.SETTING=VALUE` changes a setting of it. `ddmkit plugins show "
+        f"`--{kind} NAME` chooses it, `-o {kind}.SETTING=VALUE` changes a setting. `ddmkit plugins show "
         f"{kind}` prints the settings of all that are installed.",
         "## What is installed",
         _overview(registry, components),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ddmkit import Registry
-from ddmkit.configuration import INTERFACES
-from ddmkit_docs.components import import_page, kind_page, testing_page
+from ddmkit_docs.components import INTERFACES, import_page, kind_page, testing_page
 from ddmkit_docs.running import commands_page, configuration_page, hooks_page, presets_page
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ddmkit import events, hookspecs
-from ddmkit.configuration import INTERFACES, Configuration
+from ddmkit.configuration import Configuration
 from ddmkit_cli.app import app
+from ddmkit_docs.components import INTERFACES
 from ddmkit_docs.interfaces import entry, found, own
 from ddmkit_docs.settings import settings_table
 from ddmkit_docs.text import fence, page, prose, table
