@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,12 +193,16 @@ def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(site: 
 
 
 def test_a_link_to_nowhere_ends_the_build(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
-    with (tmp_path / "docs" / "rules.md").open("a", encoding="utf-8") as page:
-        page.write("\n[page](no-such-page.md) [heading](scores.md#no-such-heading)\n")
+    """The site's own settings, for two pages of which one is left out of the navigation."""
+    settings = {"INHERIT": str(ROOT / "mkdocs.yml"), "hooks": [], "extra_css": [], "nav": ["index.md"]}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(
+        "# One\n\n[page](no-such-page.md), [heading](other.md#no-such-heading)\n"
+    )
+    (tmp_path / "docs" / "other.md").write_text("# Other\n")
     result = build(tmp_path, tmp_path / "site")
     assert result.returncode != 0
     assert "no-such-page.md" in result.stderr
     assert "no-such-heading" in result.stderr
+    assert "other.md" in result.stderr.partition("no-such")[0]
