@@ -143,7 +143,7 @@ def test_every_command_is_told_with_its_options_and_examples(site: Path, typed: 
     page = read(site / "reference" / "commands.html")
     assert typed in page.headings
     assert page.says((command.help or "").partition("\n")[0])
-    told = {first.partition(" ")[0]: rest for first, rest in page.under(typed).items()}
+    told = {first.partition(" ")[0].strip("[]."): rest for first, rest in page.under(typed).items()}
     for parameter in command.params:
         argument = parameter.param_type_name == "argument"
         name = (parameter.metavar or parameter.name) if argument else parameter.opts[0]
