@@ -33,8 +33,8 @@ def kind_page(registry: Registry, interface: type[Component]) -> str:
     return page(
         f"# {title}",
         prose(lead[:1].upper() + lead[1:]),
-        f"`--{kind} NAME` chooses it, `-o {kind}.SETTING=VALUE` changes a setting. `ddmkit plugins show "
-        f"{kind}` prints the settings of all that are installed.",
+        f"`--{kind} NAME` chooses it, and `-o` changes its settings, which stand below as they are typed. "
+        f"`ddmkit plugins show {kind}` prints them too.",
         "## What is installed",
         _overview(registry, components),
         *[_component(component) for component in components],
