@@ -24,7 +24,7 @@ from ddmkit import Component, Registry, events, hookspecs
 from ddmkit.component import Settings
 from ddmkit.configuration import Configuration
 from ddmkit_cli.app import app
-from tests.site import Page, read
+from tests.built_site import Page, read
 
 ROOT = Path(__file__).parents[1]
 INTERFACES = [interface for interface in Component.__subclasses__() if interface.__module__.startswith("ddmkit.")]
