@@ -25,7 +25,9 @@ class Run(NamedTuple):
     """Which run an event is about."""
 
     folder: Path
+    """Where the run is kept; a listener may write files of its own into it."""
     configuration: Configuration
+    """Everything that the run depends on."""
     first_step: int
     """The step it starts from: 0, or that of the checkpoint it goes on from."""
     where: str = ""
@@ -36,11 +38,13 @@ class StepDone(NamedTuple):
     """One optimizer step."""
 
     step: int
+    """Counted from 1."""
     loss: float
     """Mean loss over the global batch."""
     gradient_norm: float
     """Euclidean norm before clipping."""
     learning_rate: float
+    """That this step was done with."""
     seconds: float
     """Wall-clock time of this step, waiting for data included."""
     peak_memory: int
@@ -51,7 +55,9 @@ class Validation(NamedTuple):
     """Whole volumes that were sampled and scored."""
 
     step: int
+    """That the weights are of."""
     split: Literal["validation", "test"]
+    """Which cases: those that choose the best checkpoint, or those kept for the end."""
     scores: Sequence[Score]
     """By case and region; none where only the set as a whole is judged."""
     summary: Summary
@@ -59,6 +65,7 @@ class Validation(NamedTuple):
     scoring: Scoring
     """The definitions that scores by region follow."""
     seconds: float
+    """Wall-clock time of sampling and scoring."""
     best: bool
     """Whether this is the best so far, by the first figure."""
     figures: Sequence[Figure] = ()
@@ -69,6 +76,7 @@ class Picture(NamedTuple):
     """One case as it was answered, on its own voxel grid."""
 
     case: str
+    """Its name."""
     image: np.ndarray
     """(X, Y, Z), float32 in [0, 1]: the case's last modality."""
     reference: np.ndarray
@@ -78,6 +86,7 @@ class Picture(NamedTuple):
     variance: np.ndarray
     """(X, Y, Z), float32: over the members, summed over channels."""
     members: int
+    """Samples that the answer and the variance are of."""
     affine: np.ndarray
     """(4, 4): voxel indices to millimetres."""
 
@@ -98,15 +107,17 @@ class Report(NamedTuple):
     """How a run ended."""
 
     status: Literal["completed", "interrupted", "failed"]
+    """Interrupted: by Ctrl-C or a signal, and saved; failed: by an error."""
     step: int
     """Steps done."""
     best_step: int | None = None
+    """Whose checkpoint validated best; None: none was validated."""
     final: Validation | None = None
     """The scores of the best checkpoint on the held-out cases."""
     picture: Picture | None = None
-    """Of a task that answers with labels."""
+    """A held-out case of a task that answers with labels, answered with the best checkpoint."""
     samples: Samples | None = None
-    """Of one that answers with volumes."""
+    """A held-out case of one that answers with volumes, likewise."""
 
 
 class Announcer:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("ddmkit")
 hookimpl = pluggy.HookimplMarker("ddmkit")
+"""Marks a plugin's function, or a listener's method, as the hook that it is named after."""
 
 
 @hookspec

@@ -27,6 +27,7 @@ class Summary(TypedDict):
     """Scores of one region over all cases."""
 
     n: int
+    """Cases."""
     dice_mean: float
     dice_std: float
     dice_interval: list[float] | None
@@ -38,6 +39,7 @@ class Summary(TypedDict):
     surface_dice_std: float
     surface_dice_interval: list[float] | None
     missed: int
+    """Cases of which exactly one side is empty."""
 
 
 class _Spread(NamedTuple):

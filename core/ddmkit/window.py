@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Shape = tuple[int, int, int]
+"""Side lengths, or a place, in voxels along the axes (X, Y, Z)."""
 
 
 class Window(NamedTuple):

@@ -35,13 +35,13 @@ class Folders(Dataset):
     """Your own layout: a file ddmkit.yaml in the folder of the data says how its files are named.
 
     One pattern for each modality, as seen from the folder of the data: {case} stands for the name of the case, * for
-    anything in a name, ** for any folders. For example:
+    anything in a name, ** for any folders. For example::
 
-    images:
-      t1: "{case}/t1.nii.gz"
-      flair: "{case}/*FLAIR*.nii.gz"
-    reference: "masks/{case}.nii.gz"
-    labels: {1: necrotic, 2: edema, 3: enhancing}
+        images:
+          t1: "{case}/t1.nii.gz"
+          flair: "{case}/*FLAIR*.nii.gz"
+        reference: "masks/{case}.nii.gz"
+        labels: {1: necrotic, 2: edema, 3: enhancing}
 
     docs/own-data.md explains all of it.
     """
