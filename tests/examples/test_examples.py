@@ -129,6 +129,7 @@ def test_a_folder_of_volumes_is_judged_beside_a_folder_of_real_ones(generated: I
     row = found["summary"]["all"]
     assert (found["generated"], found["real"], row["n"], row["n_real"]) == (16, 8, 16, 8)
     assert all(isinstance(row[name], float) for name in ("mmd", "ms_ssim", "ms_ssim_real"))
+    assert [figure["name"] for figure in found["figures"]] == ["mmd", "ms_ssim", "ms_ssim_real"]
     assert {"mmd", "ms_ssim", "ms_ssim_real"} <= found["definition"].keys()
 
 

@@ -8,7 +8,6 @@ from pydantic import Field
 from typing_extensions import override
 
 from ddmkit import Backbone, ConfigurationError, Registry
-from ddmkit.assembly import component
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +41,8 @@ class EdmUNet3d(Backbone):
         Raises:
             ConfigurationError: it is unknown, one of its settings is, or it is such a one itself.
         """
+        from ddmkit.assembly import component
+
         if self.inner == self.name:
             msg = (
                 f"backbone.inner={self.inner} would stand in itself: name another, as in -o backbone.inner=unet3d-avg."
