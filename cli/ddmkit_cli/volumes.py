@@ -22,14 +22,14 @@ def volume_task(registry: Registry, name: str | None, options: Sequence[str], pr
 
     Raises:
         ConfigurationError: it has no such setting.
-        UnknownComponentError: no installed plugin offers the task that is named.
+        UnknownComponentError: no installed plugin offers it.
     """
     from ddmkit import Task, VolumeTask
     from ddmkit.assembly import component
 
     sampled = _sampled(predictions)
     chosen = name or (sampled or {}).get("name")
-    if chosen is None or chosen not in registry.names(Task) or not issubclass(registry.get(Task, chosen), VolumeTask):
+    if not isinstance(chosen, str) or not issubclass(registry.get(Task, chosen), VolumeTask):
         return None
     part = sampled if sampled is not None and sampled.get("name") == chosen else chosen
     found = component(registry, Task, part, options)
@@ -83,7 +83,8 @@ def evaluate_volumes(
     print_definition(definition)
     if json_file is not None:
         facts = {"predictions": str(predictions), "reference": str(place.path), **counts, "left_out": left_out}
-        written = {"task": task.tree(), "definition": definition, **facts, "summary": summary}
+        figures = [figure._asdict() for figure in judge.figures]
+        written = {"task": task.tree(), "definition": definition, **facts, "figures": figures, "summary": summary}
         write_text(json_file, json.dumps(written, indent=2, allow_nan=False) + "\n")
 
 

@@ -6,7 +6,7 @@ Nothing here imports torch, so that `ddmkit --help` is quick; what computes stan
 
 from __future__ import annotations
 
-from ddmkit.backbone import Backbone
+from ddmkit.backbone import Backbone, DiffusionAware
 from ddmkit.component import Component
 from ddmkit.dataset import Case, Dataset, Image, Survey
 from ddmkit.encoding import Encoding
@@ -46,6 +46,7 @@ __all__ = [
     "DdmkitError",
     "Denoise",
     "DeviceError",
+    "DiffusionAware",
     "DivergedError",
     "Draw",
     "Encoding",

@@ -22,7 +22,7 @@ A complete backbone::
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ddmkit.component import Component
 from ddmkit.errors import CheckpointError, PluginError
@@ -32,6 +32,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
+
+Prediction: TypeAlias = Literal["eps", "x0", "v"]
+"""What the network predicts: the noise, the clean x_0, or v."""
+
+
+@runtime_checkable
+class DiffusionAware(Protocol):
+    """A network that has to know how noisy its input is, and what its answer is taken for, not the time alone."""
+
+    def set_diffusion(self, alphas_bar: Tensor, prediction: Prediction) -> None:
+        """Take in what a configuration says, once, before the network is used.
+
+        Args:
+            alphas_bar: of the schedule, shape (T + 1,), float64, on the CPU; alphas_bar[t] is that of the time t.
+            prediction: `diffusion.prediction`.
+
+        Raises:
+            ConfigurationError: the network does not go with it.
+        """
+        ...
 
 
 class Backbone(Component):

@@ -6,11 +6,11 @@ A configuration is complete: what `config.yaml` of a run says is all there is to
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from ddmkit.backbone import Backbone
+from ddmkit.backbone import Backbone, DiffusionAware
 from ddmkit.combination import Combine
 from ddmkit.component import Component, Settings
 from ddmkit.dataset import Dataset
@@ -26,6 +26,9 @@ from ddmkit.schedule import Schedule
 from ddmkit.settling import STEADY
 from ddmkit.task import LabelTask, Task, VolumeTask
 from ddmkit.window import Window
+
+if TYPE_CHECKING:
+    from torch import nn
 
 INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
 """Every kind of component a configuration names, in the order it is written."""
@@ -210,6 +213,20 @@ class Configuration(Settings):
         frame = self.preprocessing.padded(brain.frame)
         box = centred(brain, frame) if self.preprocessing.frame == "brain" else Window.whole(frame)
         return grown(box, self.patch.size(box.size))
+
+    def network(self) -> nn.Module:
+        """Return the network with fresh weights, told of the diffusion if it asks (`DiffusionAware`).
+
+        Raises:
+            ConfigurationError: the network does not go with schedule or prediction.
+        """
+        import torch
+
+        network = self.backbone.build(self.in_channels, self.out_channels)
+        if isinstance(network, DiffusionAware):
+            with torch.device("cpu"):  # though weights may be shapes alone
+                network.set_diffusion(self.schedule.alphas_bar(), self.diffusion.prediction)
+        return network
 
     @property
     def objective(self) -> Objective:

@@ -6,10 +6,11 @@ see estimates of x_0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from ddmkit.backbone import Prediction
 from ddmkit.component import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _LARGEST_RATIO = 5.0
 class Diffusion(Settings):
     """What the network predicts, and at which times it learns to."""
 
-    prediction: Literal["eps", "x0", "v"] = Field(
+    prediction: Prediction = Field(
         default="eps", description="What the network predicts: the noise (the paper), the clean x_0, or v."
     )
 

@@ -1,6 +1,6 @@
 """Tasks: what is x_0, what is the condition, how samples become an answer, how answers are judged.
 
-A complete task::
+A task that answers with volumes, such as generation, is a `VolumeTask`. A complete task of labels::
 
     class Foreground(LabelTask):
         '''Find everything that is labelled, from the FLAIR image.'''
@@ -31,8 +31,6 @@ A complete task::
 
         def answer(self, mean: Tensor) -> Tensor:
             return (mean[0] > 0.5).to(torch.uint8)
-
-A task that answers with volumes, such as generation, is a `VolumeTask`.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def count_parameters(configuration: Configuration) -> int:
 def bare_network(configuration: Configuration) -> nn.Module:
     """Return the configured network, its weights shapes alone."""
     with torch.device("meta"):
-        return configuration.backbone.build(configuration.in_channels, configuration.out_channels)
+        return configuration.network()
 
 
 def _chosen(found: Found, split: Mapping[str, Sequence[str]], data: Path, *, references: bool) -> dict[str, list[Case]]:

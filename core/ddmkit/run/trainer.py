@@ -295,7 +295,7 @@ def open_session(configuration: Configuration, checkpoint: Path | None = None, l
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(configuration.seed, "weights"))
-        network = configuration.backbone.build(configuration.in_channels, configuration.out_channels)
+        network = configuration.network()
     session = configuration.engine.open(network, configuration.training if checkpoint is None else None, logs)
     if checkpoint is not None:
         session.load(checkpoint)

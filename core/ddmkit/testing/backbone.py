@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from ddmkit.backbone import DiffusionAware
 from ddmkit.footprint import Work
 from ddmkit.randomness import normal
 from ddmkit.stages import Divisible, Entrance, leave
@@ -22,6 +23,8 @@ _SIZES = (1, 2, 3), (7, 5, 6)
 _IN, _OUT = 3, 2
 _CUTS = 8
 """About as many places of a network are tried."""
+_ALPHAS_BAR = 0.995 ** torch.arange(1001, dtype=torch.float64)
+"""Of the diffusion that a network is told of which asks for it."""
 _TIMES = torch.tensor([1.0, 700.5])
 
 
@@ -145,7 +148,10 @@ def _learned_in_two(network: nn.Module, place: int, x: Tensor, *way: str) -> tup
 def _seeded_network(backbone: Backbone) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return backbone.build(_IN, _OUT)
+        network = backbone.build(_IN, _OUT)
+    if isinstance(network, DiffusionAware):
+        network.set_diffusion(_ALPHAS_BAR, "x0")
+    return network
 
 
 def _wake(network: nn.Module) -> None:
