@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from ddmkit_cli.console import bars, command, out, result
+from ddmkit_cli.console import bars, out, result
 from ddmkit_cli.naming import refuse_unknown
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ def new(
 ) -> None:
     """Write a complete small package that adds a component: settings, tests, help, and what continuous tests need."""
     from ddmkit import Registry
-    from ddmkit_cli.kit import write
+    from ddmkit_cli.kit import next_steps, write
 
     for path in write(folder, kind, name, Registry()):
         result(f"wrote {path}")
-    result(f"Next: cd {folder} && pip install -e '.[test]' && python -m pytest && {command('plugins', 'check', name)}")
+    result(f"Next: {next_steps(folder, name)}")
 
 
 def _show(title: str, prefix: str, settings: type[Settings], package: str) -> None:

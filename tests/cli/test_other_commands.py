@@ -82,7 +82,18 @@ def test_an_option_of_another_command_is_answered_with_this_ones(command: str, m
     assert f"No such option: --data (Possible options: {meant})" in result.stderr
 
 
-COMMANDS = ("", "train", "sample", "evaluate", "phantom", "check", "plugins list", "plugins show", "plugins check")
+COMMANDS = (
+    "",
+    "train",
+    "sample",
+    "evaluate",
+    "phantom",
+    "check",
+    "plugins list",
+    "plugins show",
+    "plugins check",
+    "plugins new",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
