@@ -17,6 +17,9 @@ from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from tests.cli.program import PATIENCE, call, environment
 from tests.pages import blocks, files
 
+PART = " (in it)"
+"""After the name of a file of which a page shows a part."""
+
 
 class Reader:
     """Somebody who follows a page: writes its files, types its commands, in an environment of their own."""
@@ -32,6 +35,10 @@ class Reader:
     def write(self, title: str, text: str) -> None:
         """Write a file that a page shows, from where its commands are typed."""
         (self._place / title).write_text(text, encoding="utf-8")
+
+    def find(self, title: str, text: str) -> None:
+        """Look for what a page shows of a file that was written by a command."""
+        assert text in (self._place / title).read_text(encoding="utf-8")
 
     def type(self, commands: str) -> str:
         """Type the lines of a page; return what they say, and stay where they lead."""
@@ -68,7 +75,9 @@ class Reader:
 def test_who_follows_the_tutorial_ends_with_a_plugin_that_trains_and_samples(tmp_path: Path) -> None:
     reader, said = Reader(tmp_path), []
     for block in blocks("plugins/tutorial.md"):
-        if block.title:
+        if block.title.endswith(PART):
+            reader.find(block.title.removesuffix(PART), block.code)
+        elif block.title:
             reader.write(block.title, block.code)
         elif block.language == "bash":
             said.append(reader.type(block.code))
