@@ -34,7 +34,7 @@ def test_a_task_s_own_loss_is_added_and_learned_from_in_another_process_too() ->
     loss = objective(output, TARGET)
     assert loss.dtype == torch.float32
     assert float(loss.detach()) == pytest.approx(SQUARED + 2 * OVERLAP)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
     assert output.grad is not None
     assert float(output.grad.flatten()[0]) < 0 < float(output.grad.flatten()[1])
 
