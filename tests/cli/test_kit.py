@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ class Outside:
         """Run Python there."""
         return self.started([self.python, *arguments])
 
-    def started(self, command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+    def started(self, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
         asked = environment(self.folder)
         return subprocess.run(command, cwd=self.folder, env=asked, capture_output=True, text=True, check=False)
 
@@ -49,8 +49,8 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     (site,) = (made.folder / "environment/lib").glob("python*/site-packages")
     (site / "borrowed.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in borrowed))
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", "--python", made.python, "install", *offline]
-    installed = made.started([*pip, *packages])
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", made.python, "install", *offline, *packages]
+    installed = made.started(pip)
     assert installed.returncode == 0, installed.stderr
     return made
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(
     (tmp_path / "full/notes.txt").touch()
     refused(ddmkit("plugins", "new", folder, "--kind", kind, "--name", name), 2, *words)
     assert not (tmp_path / "new").exists()
-    assert os.listdir(tmp_path / "full") == ["notes.txt"]
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
 
 
 def test_a_name_of_one_kind_may_be_used_for_another(tmp_path: Path) -> None:

@@ -82,18 +82,8 @@ def test_an_option_of_another_command_is_answered_with_this_ones(command: str, m
     assert f"No such option: --data (Possible options: {meant})" in result.stderr
 
 
-COMMANDS = (
-    "",
-    "train",
-    "sample",
-    "evaluate",
-    "phantom",
-    "check",
-    "plugins list",
-    "plugins show",
-    "plugins check",
-    "plugins new",
-)
+PLUGINS = ("plugins list", "plugins show", "plugins check", "plugins new")
+COMMANDS = ("", "train", "sample", "evaluate", "phantom", "check", *PLUGINS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -29,7 +29,7 @@ def test_a_task_without_a_loss_of_its_own_leaves_the_squared_error(prediction: s
 
 def test_a_task_s_own_loss_is_added_and_learned_from_in_another_process_too() -> None:
     made = Objective(Diffusion(prediction="x0"), Brats(overlap=2.0), BACKBONE)
-    objective: Objective = pickle.loads(pickle.dumps(made))  # noqa: S301 - made here
+    objective = pickle.loads(pickle.dumps(made))  # noqa: S301 - made here
     output = OUTPUT.bfloat16().requires_grad_()
     loss = objective(output, TARGET)
     assert loss.dtype == torch.float32

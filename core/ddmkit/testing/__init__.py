@@ -25,11 +25,12 @@ from ddmkit.sampler import Sampler
 from ddmkit.schedule import Schedule
 from ddmkit.task import Task
 from ddmkit.testing.backbone import check_backbone
-from ddmkit.testing.component import check_component
+from ddmkit.testing.component import check_component, kept_state
 from ddmkit.testing.dataset import check_dataset
 from ddmkit.testing.encoding import check_encoding
 from ddmkit.testing.engine import check_engine
 from ddmkit.testing.patch import check_patch
+from ddmkit.testing.promises import require
 from ddmkit.testing.sampler import Gaussian, Mixture, check_sampler, order_of
 from ddmkit.testing.schedule import check_schedule
 from ddmkit.testing.task import check_task
@@ -62,6 +63,13 @@ def check(component: Component | type[Component]) -> None:
     """
     made = component() if isinstance(component, type) else component
     check_component(made)
+    before = kept_state(made)
+    _check_kind(made)
+    title = type(made).__qualname__
+    require(kept_state(made) == before, f"{title} changes while it is used; state goes into methods and comes out.")
+
+
+def _check_kind(made: Component) -> None:
     match made:
         case Backbone():
             check_backbone(made)

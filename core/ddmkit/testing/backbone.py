@@ -10,7 +10,7 @@ from ddmkit.backbone import DiffusionAware
 from ddmkit.footprint import Work
 from ddmkit.randomness import normal
 from ddmkit.stages import Divisible, Entrance, leave
-from ddmkit.testing.promises import require
+from ddmkit.testing.promises import described, outcome, require
 from ddmkit.thrift import Thrifty, ways_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def check_backbone(backbone: Backbone) -> None:
         require(output.dtype == torch.float32, f"{title} answers float32 with {output.dtype}.")
         require(output.isfinite().all(), f"{title} answers {size} with numbers that are not finite.")
         network.eval()
+        require(torch.equal(network(x, t), network(x, t)), f"{title} answers one question in two ways.")
         alone, together = network(x[:1], t[:1]), network(x, t)[:1]
         require(torch.allclose(alone, together, atol=1e-4), f"{title} mixes the members of a batch.")
     learned = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
@@ -59,6 +60,7 @@ def check_backbone(backbone: Backbone) -> None:
     for name, gradient in zip(learned, cast("tuple[Tensor | None, ...]", gradients), strict=True):
         reached = gradient is not None and bool(gradient.isfinite().all())
         require(reached, f"{title}'s {name} gets no finite gradient.")
+    _check_devices(title, backbone)
     if isinstance(network, Thrifty):
         for size in _SIZES:
             _check_ways(title, network.eval(), normal((2, 3, *size), 0, "x").requires_grad_())
@@ -66,6 +68,16 @@ def check_backbone(backbone: Backbone) -> None:
     require(isinstance(network, Divisible) == backbone.divisible, f"{said}, and builds another.")
     if isinstance(network, Divisible):
         _check_parts(title, network)
+
+
+def _check_devices(title: str, backbone: Backbone) -> None:
+    """Check that a network works where it is put: on "meta", which holds shapes alone, and on a GPU if there is one."""
+    for device in ("meta", *(["cuda"] if torch.cuda.is_available() else [])):
+        network = _seeded_network(backbone).to(device).eval()
+        x, t = normal((2, _IN, *_SIZES[-1]), 0, "x").to(device), _TIMES.to(device)
+        answer = outcome(lambda: network(x, t).device.type)  # noqa: B023 - it is called at once
+        told = f"{title}, taken to {device}, {described(answer)}"
+        require(answer == device, f"{told}; make its tensors where its inputs are.")
 
 
 def _check_ways(title: str, network: nn.Module, x: Tensor) -> None:

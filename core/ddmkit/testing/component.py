@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -34,6 +35,12 @@ def check_component(component: Component | type[Component]) -> None:
     settings = yaml.safe_load(yaml.safe_dump(made.tree()))
     require(settings.pop("name") == made.name, f"{title}.tree() does not begin with its name.")
     require(cls.model_validate(settings) == made, f"{title} comes back from YAML changed: {settings}.")
+
+
+def kept_state(component: Component) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a component holds, its settings and private attributes, as a copy to compare with later."""
+    private = component.__pydantic_private__ or {}
+    return copy.deepcopy(component.model_dump()), copy.deepcopy(private)
 
 
 def _accepts_a_misspelling(component: Component) -> bool:

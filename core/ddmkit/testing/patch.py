@@ -59,7 +59,8 @@ def _frames(patch: Patch) -> list[Shape]:
     large, small = (24, 20, 28), (3, 5, 4)
     roomy = [max(side, width + side // 2) for side, width in zip(large, patch.size(large), strict=True)]
     tight = [max(side, width) for side, width in zip(small, patch.size(small), strict=True)]
-    return [(roomy[0], roomy[1], roomy[2]), (tight[0], tight[1], tight[2])]
+    single = patch.size((1, 1, 1))  # what a volume of one voxel is padded to
+    return [(roomy[0], roomy[1], roomy[2]), (tight[0], tight[1], tight[2]), single]
 
 
 def _inside(window: Window) -> bool:

@@ -129,7 +129,8 @@ _FEW_AND_MANY = (80, 160)
 def check_sampler(sampler: Sampler) -> None:
     """Check that a sampler is a function of its arguments, arrives at x_0, and draws from the right distribution.
 
-    One that needs no fresh noise must also come nearer to the exact flow as fast as its order says.
+    It must ask as often as it says. One that needs no fresh noise must also come nearer to the exact flow as fast as
+    its order says.
 
     Raises:
         AssertionError: it breaks a promise.
@@ -138,6 +139,7 @@ def check_sampler(sampler: Sampler) -> None:
     _check_purity(sampler, alphas_bar)
     _check_arrival(sampler, alphas_bar)
     _check_distribution(sampler, alphas_bar)
+    _check_evaluations(sampler, alphas_bar)
 
 
 _BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -194,6 +196,22 @@ def _check_distribution(sampler: Sampler, alphas_bar: Tensor) -> None:
         misses = abs(float(sample.mean()) - truth.mean), abs(float(sample.std()) - truth.deviation)
         near = max(misses) < truth.deviation * tolerance
         require(near, f"{title}'s mean and deviation are off by {misses[0]:.2g} and {misses[1]:.2g} in T steps.")
+
+
+def _check_evaluations(sampler: Sampler, alphas_bar: Tensor) -> None:
+    """Check that the network is asked as often as is said, which progress and forecasts of time go by."""
+    title, noise, asked = type(sampler).__qualname__, normal((1, 1, 2, 2, 2), 0, "start"), list[int]()
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        asked.append(t)
+        return x / 2
+
+    for steps in (1, 5):
+        asked.clear()
+        stepping = changed(sampler, steps=steps)
+        stepping.sample(denoise, noise, alphas_bar, _fresh(noise, 0))
+        said = stepping.evaluations
+        require(len(asked) == said, f"{title} asks {len(asked)} times in {steps} steps, not {said} times as it says.")
 
 
 def _fresh(noise: Tensor, seed: int) -> Draw:

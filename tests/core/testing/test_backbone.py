@@ -95,6 +95,11 @@ class Apply(nn.Module):
         (lambda: Unused(2), r"after\.spare gets no finite gradient"),
         (lambda: Apply(lambda x: x / 0), "numbers that are not finite"),
         (lambda: Apply(lambda x: x.bfloat16()), r"answers float32 with torch\.bfloat16"),
+        (lambda: Apply(lambda x: x + torch.rand_like(x)), "answers one question in two ways"),
+        (
+            lambda: Apply(lambda x: x * torch.ones(1)),
+            r"taken to meta, raises RuntimeError: .*make its tensors where its",
+        ),
         (lambda: Apply(lambda x: x - x.mean(0)), "mixes the members of a batch"),
         (lambda: Apply(lambda x: x.detach().requires_grad_()), r"first\.weight gets no finite gradient"),
     ],

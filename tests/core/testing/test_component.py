@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 from torch import Tensor
 from typing_extensions import override
 
@@ -59,6 +59,28 @@ class Forgetful(Geometric):
     hidden: int = Field(default=1, exclude=True, description="Never written.")
 
 
+class Counting(Geometric):
+    """Counts how often it is asked, which frozen settings do not keep it from."""
+
+    _asked: int = PrivateAttr(default=0)
+
+    @override
+    def alphas_bar(self) -> Tensor:
+        self._asked += 1
+        return super().alphas_bar()
+
+
+class Growing(Geometric):
+    """A setting that grows."""
+
+    seen: list[int] = Field(default=[], description="What it has seen.")
+
+    @override
+    def alphas_bar(self) -> Tensor:
+        self.seen.append(self.timesteps)
+        return super().alphas_bar()
+
+
 @pytest.mark.parametrize(
     ("component", "sentence"),
     [
@@ -67,6 +89,8 @@ class Forgetful(Geometric):
         (Spaced, r"Spaced\.name is 'two words'"),
         (Mutable, "Mutable can be changed"),
         (Lenient, "Lenient takes a setting it does not have"),
+        (Counting, "Counting changes while it is used"),
+        (Growing, "Growing changes while it is used"),
         (Forgetful(hidden=2), "Forgetful comes back from YAML changed"),
     ],
 )

@@ -101,6 +101,7 @@ def too_noisy(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tenso
         ({"step": damped}, "from the exact flow in 20 steps and still"),
         ({"sample": too_noisy}, "mean and deviation are off by"),
         ({"order": 2}, r"is of order 1\.0, not 2 as it says"),
+        ({"evaluations": property(lambda self: 2 * self.steps)}, "asks 1 times in 1 steps, not 2 times as it says"),
     ],
 )
 def test_a_broken_sampler_is_caught(methods: dict[str, object], sentence: str, refuses: Callable[..., None]) -> None:
