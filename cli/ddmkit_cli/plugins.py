@@ -54,7 +54,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
         origin = f"  ({component.__module__}, {registry.package(component)})"
         out.print(Text(f"{component.kind} {component.name}", "bold"), origin, sep="")
         out.print(inspect.getdoc(component) or "")
-        out.print(_settings(component.kind, component))
+        out.print(_settings(component.option_prefix(), component))
     if name in presets:
         result(presets[name].read_text(encoding="utf-8"))
     if name in Configuration.SECTIONS:

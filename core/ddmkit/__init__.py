@@ -30,6 +30,7 @@ from ddmkit.registry import Registry
 from ddmkit.sampler import Denoise, Draw, Sampler
 from ddmkit.schedule import Schedule
 from ddmkit.task import Example, Task
+from ddmkit.tracker import Tracker
 from ddmkit.window import Shape, Window
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "StorageError",
     "Survey",
     "Task",
+    "Tracker",
     "UnknownComponentError",
     "Window",
     "hookimpl",
