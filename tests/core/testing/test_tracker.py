@@ -67,7 +67,7 @@ class Failing:
 @pytest.fixture
 def by(configured: Callable[..., Configuration]) -> Callable[[Component], None]:
     """Return the check, with a configuration."""
-    return partial(check_tracker, configuration=configured())  # type: ignore[arg-type]  # all components here are trackers
+    return partial(check_tracker, configuration=configured())
 
 
 def test_a_tracker_that_keeps_its_promises_passes(by: Callable[[Component], None]) -> None:

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from ddmkit.events import Report
 from ddmkit_plugins.trackers.follower import Follower, Receiver, Record
@@ -43,6 +44,7 @@ class Stuck(Box):
         super().__init__([])
         self.let_go = threading.Event()
 
+    @override
     def take(self, records: list[Record]) -> None:
         self.let_go.wait()
         super().take(records)
