@@ -34,6 +34,10 @@ SamplerOption: TypeAlias = Annotated[str | None, typer.Option(help="How validati
 PatchOption: TypeAlias = Annotated[str | None, typer.Option(help="Which window a step sees.", metavar="P")]
 EncodingOption: TypeAlias = Annotated[str | None, typer.Option(help="How a window knows its place.", metavar="E")]
 EngineOption: TypeAlias = Annotated[str | None, typer.Option(help="Where the work runs.", metavar="E")]
+TrackerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Where the run is written down for looking at: a,b, or none. [default: nowhere]", metavar="A,B"),
+]
 StepsOption: TypeAlias = Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)]
 SeedOption: TypeAlias = Annotated[int | None, typer.Option(help="Seed of everything drawn.", min=0)]
 SettingsOption: TypeAlias = Annotated[

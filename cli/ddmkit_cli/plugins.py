@@ -53,7 +53,7 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
     found = [component for component in registry.components() if name in (component.name, component.kind)]
     trackers = [tracker for tracker in registry.trackers() if tracker.name == name]
     for component in found:
-        _show(f"{component.kind} {component.name}", component.kind, component, registry.package(component))
+        _show(f"{component.kind} {component.name}", component.option_prefix(), component, registry.package(component))
     for tracker in trackers:
         out.print(Text(f"tracker {name}", "bold"), f"  ({tracker.package})\n{tracker.about}", sep="")
     if name in presets:

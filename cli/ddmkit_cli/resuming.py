@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ddmkit.run.folder import RunFolder
     from ddmkit_cli.assembling import Typed
 
-_NAMED = ("engine",)
-_FREE = ("training", "loading", "validation", "sampling", "scoring", "sampler", "engine")
+_NAMED = ("engine", "tracker")
+_FREE = ("training", "loading", "validation", "sampling", "scoring", "sampler", "engine", "tracker")
 
 
 def refuse_on_resume(flags: Mapping[str, object], names: Mapping[str, str]) -> None:

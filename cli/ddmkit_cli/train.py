@@ -24,6 +24,7 @@ from ddmkit_cli.assembling import (
     SettingsOption,
     StepsOption,
     TaskOption,
+    TrackerOption,
     Typed,
 )
 from ddmkit_cli.console import Bars, command, out, propose, result, say, size
@@ -65,6 +66,7 @@ def train(
     patch: PatchOption = None,
     encoding: EncodingOption = None,
     engine: EngineOption = None,
+    tracker: TrackerOption = None,
     steps: StepsOption = None,
     seed: SeedOption = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/PRESET-TIME]")] = None,
@@ -93,6 +95,7 @@ def train(
         "patch": patch,
         "encoding": encoding,
         "engine": engine,
+        "tracker": tracker,
     }
     typed = Typed.of(preset, config, data, seed, steps, named, option)
     registry = Registry()
@@ -121,6 +124,8 @@ def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *,
     if not resume:
         folder.refuse_if_used()
     configuration.engine.check(bare_network(configuration), configuration.training)
+    for tracker in configuration.tracker:
+        tracker.check()
     _say_data(configuration)
     bars = Bars()
     with bars.live():

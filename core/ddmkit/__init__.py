@@ -31,6 +31,7 @@ from ddmkit.registry import Registry
 from ddmkit.sampler import Denoise, Draw, Sampler
 from ddmkit.schedule import Schedule
 from ddmkit.task import Example, LabelTask, Task, VolumeTask
+from ddmkit.tracker import Tracker
 from ddmkit.window import Shape, Window
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "StorageError",
     "Survey",
     "Task",
+    "Tracker",
     "UnknownComponentError",
     "VolumeTask",
     "Window",

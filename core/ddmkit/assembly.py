@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from ddmkit import tracking
 from ddmkit.component import Component, Settings
 from ddmkit.configuration import INTERFACES, Configuration
 from ddmkit.errors import ConfigurationError
+from ddmkit.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +28,7 @@ S = TypeVar("S", bound=Settings)
 C = TypeVar("C", bound=Component)
 
 _KINDS = {interface.kind: interface for interface in INTERFACES}
+_TRACKER = Tracker.kind
 
 
 def assemble(
@@ -41,8 +44,10 @@ def assemble(
         registry: where components are found.
         base: trees from `read_tree`, later ones over earlier ones.
         names: a component's name per kind. Settings made for another component of that kind are kept as far as
-            the named one has them, so that `--backbone unet3d-concat` keeps a preset's width.
-        options: "kind.field=value" or "section.field=value", value in YAML; "a,b,c" is a list.
+            the named one has them, so that `--backbone unet3d-concat` keeps a preset's width. Of trackers, "a,b" or
+            "none" are all there are to be; each keeps its settings.
+        options: "kind.field=value", "section.field=value" or "tracker.name.field=value", value in YAML; "a,b,c" is a
+            list.
 
     Raises:
         ConfigurationError: something is unknown, missing or out of range.
@@ -50,7 +55,11 @@ def assemble(
     tree: Tree = {}
     for layer in base:
         _merge(registry, tree, copy.deepcopy(layer))
-    _merge(registry, tree, {kind: {"name": name} for kind, name in (names or {}).items()})
+    chosen = dict(names or {})
+    trackers = chosen.pop(_TRACKER, None)
+    _merge(registry, tree, {kind: {"name": name} for kind, name in chosen.items()})
+    if trackers is not None:
+        tree[_TRACKER] = tracking.chosen(tree.get(_TRACKER, {}), trackers)
     for option in options:
         _merge(registry, tree, _parse(option, tree))
     return build(registry, tree)
@@ -69,6 +78,8 @@ def build(registry: Registry, tree: Tree) -> Configuration:
             values[key] = component(registry, _KINDS[key], part)
         elif key in Configuration.SECTIONS:
             values[key] = make(Configuration.SECTIONS[key], key, part)
+        elif key == _TRACKER:
+            values[key] = _trackers(registry, part)
         else:
             values[key] = part
     missing = [kind for kind in _KINDS if kind not in values]
@@ -87,7 +98,7 @@ def typed(component: Component) -> list[str]:
 def options_of(component: Component) -> dict[str, str]:
     """Return what gives a component those of its settings that are no defaults, as given to -o, by their names."""
     changed = component.model_dump(mode="json", exclude_defaults=True)
-    return {field: f"{component.kind}.{field}={_text(value)}" for field, value in changed.items()}
+    return {field: f"{component.option_prefix()}.{field}={_text(value)}" for field, value in changed.items()}
 
 
 def read_tree(path: Path) -> Tree:
@@ -172,7 +183,12 @@ def component(
     for field in values:
         if field not in chosen.model_fields:
             raise ConfigurationError(_stranger(chosen, str(field), registry))
-    return make(chosen, kind, values)
+    return make(chosen, chosen.option_prefix(), values)
+
+
+def _trackers(registry: Registry, part: Any) -> tuple[Tracker, ...]:  # noqa: ANN401 - as above
+    parts = tracking.trackers_of(part)
+    return tuple(component(registry, Tracker, {**settings, "name": name}) for name, settings in parts.items())
 
 
 def _stranger(chosen: type[Component], field: str, registry: Registry) -> str:
@@ -180,7 +196,9 @@ def _stranger(chosen: type[Component], field: str, registry: Registry) -> str:
     kind = chosen.kind
     owners = [cls.name for cls in registry.components() if cls.kind == kind and field in cls.model_fields]
     meant = f" It is one of {', '.join(owners)}: add --{kind} {owners[0]}." if owners else ""
-    return _no_setting(f"{kind}.{field}", field, list(chosen.model_fields), f" of {chosen.name}", meant)
+    return _no_setting(
+        f"{chosen.option_prefix()}.{field}", field, list(chosen.model_fields), f" of {chosen.name}", meant
+    )
 
 
 def section(cls: type[S], name: str, options: Sequence[str]) -> S:
@@ -202,6 +220,9 @@ def section(cls: type[S], name: str, options: Sequence[str]) -> S:
 
 def _merge(registry: Registry, tree: Tree, layer: Tree) -> None:
     for key, part in layer.items():
+        if key == _TRACKER:
+            tree[key] = tracking.merged(tree.get(key, {}), tracking.trackers_of(part))
+            continue
         old = tree.get(key)
         new = {"name": part} if key in _KINDS and isinstance(part, str) else part
         if not (isinstance(old, dict) and isinstance(new, dict)):
@@ -219,7 +240,7 @@ def _parse(option: str, tree: Tree) -> Tree:
     if not (equals and dot and field):
         msg = f"-o takes KIND.FIELD=VALUE, such as -o training.steps=500; you gave {option!r}."
         raise ConfigurationError(msg)
-    known = [*_KINDS, *Configuration.SECTIONS]
+    known = [*_KINDS, _TRACKER, *Configuration.SECTIONS]
     if part not in known:
         msg = f"-o {option}: there is no {part!r} to set.{_nearest(part, known)} Known: {', '.join(known)}."
         raise ConfigurationError(msg)
@@ -232,6 +253,8 @@ def _parse(option: str, tree: Tree) -> Tree:
     except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
         msg = f"-o {option}: the value is not YAML; quote it, or write lists as a,b,c."
         raise ConfigurationError(msg) from error
+    if part == _TRACKER:
+        return {part: tracking.setting(option, field, value, tree.get(part, {}))}
     return {part: {field: value}}
 
 

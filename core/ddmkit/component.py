@@ -25,6 +25,11 @@ class Component(Settings):
     name: ClassVar[str]
     """What a user types to select this component."""
 
+    @classmethod
+    def option_prefix(cls) -> str:
+        """Return what stands before the names of its settings where a user types them."""
+        return cls.kind
+
     def tree(self) -> dict[str, Any]:
         """Return the name and every setting as plain values, ready for YAML."""
         return {"name": self.name, **self.model_dump(mode="json")}

@@ -25,13 +25,14 @@ from ddmkit.sampler import Sampler
 from ddmkit.schedule import Schedule
 from ddmkit.settling import STEADY
 from ddmkit.task import LabelTask, Task, VolumeTask
+from ddmkit.tracker import Tracker
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
     from torch import nn
 
 INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
-"""Every kind of component a configuration names, in the order it is written."""
+"""Every kind of which a configuration names one component, in the order it is written; of trackers it names any."""
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Number: TypeAlias = Annotated[int, Field(ge=1)]
 
@@ -134,6 +135,7 @@ class Configuration(Settings):
     patch: Patch
     encoding: Encoding
     engine: Engine
+    tracker: tuple[Tracker, ...] = ()
     diffusion: Diffusion = Diffusion()
     preprocessing: Preprocessing = Preprocessing()
     split: Split = Split()
@@ -199,6 +201,7 @@ class Configuration(Settings):
         for interface in INTERFACES:
             component: Component = getattr(self, interface.kind)
             tree[interface.kind] = component.tree()
+        tree[Tracker.kind] = {tracker.name: tracker.model_dump(mode="json") for tracker in self.tracker}
         for section in self.SECTIONS:
             settings: Settings = getattr(self, section)
             tree[section] = settings.model_dump(mode="json")

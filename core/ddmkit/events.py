@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ddmkit.registry import Registry
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from ddmkit.configuration import Configuration
     from ddmkit.definition import Scoring
     from ddmkit.judging import Figure, Summary
-    from ddmkit.registry import Registry
     from ddmkit.scoring import Score
+    from ddmkit.tracker import Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -121,12 +123,21 @@ class Report(NamedTuple):
 
 
 class Announcer:
-    """Calls the listeners of one run; a listener that fails is named in one warning and never ends a run."""
+    """Calls the listeners of one run; a listener that fails is named in one warning and never ends a run.
 
-    def __init__(self, registry: Registry, run: Run) -> None:
-        self._registry = registry
+    Args:
+        registry: whose plugins listen.
+        run: that they hear of.
+        trackers: that the run chose. They hear of each event after the plugins, so that what those write, such as
+            pictures, is there.
+    """
+
+    def __init__(self, registry: Registry, run: Run, trackers: Iterable[Tracker] = ()) -> None:
         self.run = run
+        self._registries = [registry]
         self._failed: set[pluggy.HookImpl] = set()
+        for tracker in trackers:
+            self._let_listen(tracker)
 
     def tell(self, event: str, **facts: object) -> None:
         """Call every listener of `event`, such as "ddmkit_step_done", with the run and `facts`.
@@ -134,7 +145,7 @@ class Announcer:
         One that fails is not called again for this event: a warning at each of a million steps would help nobody.
         """
         arguments: dict[str, object] = {"run": self.run, **facts}
-        for listener in self._registry.listeners(event):
+        for listener in self._listeners(event):
             if listener in self._failed:
                 continue
             try:
@@ -144,3 +155,14 @@ class Announcer:
                 name = getattr(listener.plugin, "__name__", type(listener.plugin).__name__)
                 what = f"{type(error).__name__}: {error}"
                 _log.warning("The plugin %s failed in %s and is not called for it again: %s", name, event, what)
+
+    def _let_listen(self, tracker: Tracker) -> None:
+        try:
+            self._registries.append(Registry(tracker.listen(self.run)))
+        except Exception as error:  # noqa: BLE001 - as above
+            what = f"{type(error).__name__}: {error}"
+            _log.warning("The tracker %s cannot follow this run, which goes on without it: %s", tracker.name, what)
+
+    def _listeners(self, event: str) -> Iterator[pluggy.HookImpl]:
+        for registry in self._registries:
+            yield from registry.listeners(event)

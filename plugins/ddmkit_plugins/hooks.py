@@ -31,6 +31,8 @@ from ddmkit_plugins.schedules.cosine import Cosine
 from ddmkit_plugins.schedules.linear import Linear
 from ddmkit_plugins.tasks.brats import Brats
 from ddmkit_plugins.tasks.segmentation import SegmentationTask
+from ddmkit_plugins.trackers.mlflow import Mlflow
+from ddmkit_plugins.trackers.tensorboard import TensorBoard
 
 
 @hookimpl
@@ -62,6 +64,8 @@ def ddmkit_components() -> list[type[Component]]:
         SegmentationTask,
         Single,
         DeepSpeed,
+        Mlflow,
+        TensorBoard,
     ]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -93,6 +95,18 @@ def call_program(folder: Path, program: Path, *arguments: str | Path) -> subproc
         check=False,
         timeout=PATIENCE,
     )
+
+
+def kill_after(lines: int, arguments: Sequence[str], folder: Path, metrics: Path) -> None:
+    """Run a command in `folder` and kill it once its metrics have so many lines."""
+    process = subprocess.Popen(arguments, cwd=folder, env=environment(folder), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.is_file() and metrics.read_text(encoding="utf-8").count("\n") >= lines:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
 
 
 def refused(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:

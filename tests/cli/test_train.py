@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.cli.program import PROGRAM, TINY, Run, call, environment, refused, tiny_job
+from tests.cli.program import PROGRAM, TINY, Run, call, environment, kill_after, refused, tiny_job
 
 Said = subprocess.CompletedProcess[str]
 
@@ -79,24 +79,13 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
     assert call(tmp_path, *tiny_job("whole", *longer)).returncode == 0
     arguments = [str(PROGRAM), *tiny_job("killed", *longer)]
     for lines in (1, 5, 9):
-        _kill_after(lines, arguments, tmp_path, tmp_path / "killed/metrics.jsonl")
+        kill_after(lines, arguments, tmp_path, tmp_path / "killed/metrics.jsonl")
         arguments = [str(PROGRAM), "train", "--resume", "killed"]
     result = call(tmp_path, "train", "--resume", "killed")
     assert result.returncode == 0, result.stderr
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert not list((tmp_path / "killed/checkpoints").glob(".*"))
-
-
-def _kill_after(lines: int, arguments: list[str], folder: Path, metrics: Path) -> None:
-    process = subprocess.Popen(arguments, cwd=folder, env=environment(folder), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.is_file() and metrics.read_text().count("\n") >= lines:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
 
 
 def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, trained: tuple[Path, Said]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from typing_extensions import override
 
-from ddmkit import Registry, hookimpl
+from ddmkit import Registry, Tracker, hookimpl
 from ddmkit.events import Announcer, Report, Run, StepDone
 
 if TYPE_CHECKING:
@@ -141,3 +142,82 @@ def test_a_listener_that_fails_is_not_called_again_for_that_event_in_that_run(
 def test_an_interruption_is_not_held_back_by_a_listener(run: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
         Announcer(Registry(Impatient()), run).tell("ddmkit_step_done", step=DONE)
+
+
+class Chosen(Tracker):
+    """Listens with what is asked for."""
+
+    name: ClassVar[str] = "chosen"
+    heard: ClassVar[list[object]] = []
+
+    @override
+    def listen(self, run: Run) -> object:
+        self.heard.append(run)
+        return Listening(self.heard)
+
+
+class Listening:
+    """Listens for `Chosen`."""
+
+    def __init__(self, heard: list[object]) -> None:
+        self._heard = heard
+
+    @hookimpl
+    def ddmkit_step_done(self, step: StepDone) -> None:
+        self._heard.append(step)
+
+
+class Unreachable(Tracker):
+    """Cannot even begin."""
+
+    name: ClassVar[str] = "unreachable"
+
+    @override
+    def listen(self, run: Run) -> object:
+        msg = "no route to host"
+        raise OSError(msg)
+
+
+class Misspelt(Tracker):
+    """Returns what has a hook of no such name."""
+
+    name: ClassVar[str] = "misspelt"
+
+    @override
+    def listen(self, run: Run) -> object:
+        class Listener:
+            @hookimpl
+            def ddmkit_stepped(self) -> None: ...
+
+        return Listener()
+
+
+def test_a_tracker_hears_only_the_run_that_chose_it_and_after_the_plugins(run: Run) -> None:
+    order: list[object] = []
+
+    class Plugin:
+        @hookimpl
+        def ddmkit_step_done(self) -> None:
+            order.append(len(Chosen.heard))
+
+    registry = Registry(Plugin())
+    Announcer(registry, run, [Chosen()]).tell("ddmkit_step_done", step=DONE)
+    Announcer(registry, run).tell("ddmkit_step_done", step=DONE)
+    assert Chosen.heard == [run, DONE]
+    assert order == [1, 2]  # the run was known by then, the step was not
+
+
+@pytest.mark.parametrize(
+    ("tracker", "why"),
+    [(Unreachable(), "no route to host"), (Misspelt(), "a hook ddmkit_stepped that ddmkit does not")],
+)
+def test_a_tracker_that_cannot_begin_is_named_in_a_warning_and_the_others_still_hear(
+    run: Run, caplog: pytest.LogCaptureFixture, tracker: Tracker, why: str
+) -> None:
+    listener = StepOnly()
+    announcer = Announcer(Registry(listener), run, [tracker])
+    announcer.tell("ddmkit_step_done", step=DONE)
+    assert listener.heard == [DONE]
+    (record,) = caplog.records
+    assert f"The tracker {tracker.name} cannot follow this run" in record.getMessage()
+    assert why in record.getMessage()

@@ -15,11 +15,12 @@ import pytest
 from torch import nn
 from typing_extensions import override
 
-from ddmkit import Backbone, Component, Dataset, stages
-from ddmkit.configuration import INTERFACES
-from ddmkit.testing import check, check_dataset
+from ddmkit import Backbone, Component, Dataset, Tracker, stages
+from ddmkit.configuration import INTERFACES, Configuration
+from ddmkit.testing import check, check_dataset, check_tracker
 
 WITH_EXAMPLE = [interface for interface in INTERFACES if interface.kind != "engine"]  # an engine does not fit on a page
+WITH_EXAMPLE.append(Tracker)
 IMPORTS = """
 from itertools import pairwise
 from math import sqrt
@@ -32,6 +33,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ddmkit import *
+from ddmkit.events import Run, StepDone
 """
 
 
@@ -94,3 +96,10 @@ def test_the_example_of_a_dataset_finds_cases(flat_folder: Path) -> None:
     check_dataset(flat, flat_folder)
     found = [(case.name, case.reference and case.reference.name) for case in flat.cases(flat_folder)]
     assert found == [("a", None), ("a-b", None), ("c", "c-mask.nii.gz")]
+
+
+def test_the_example_of_a_tracker_follows_a_run(configured: Callable[..., Configuration]) -> None:
+    make: Callable[[], Component] = example(Tracker)
+    losses = make()
+    assert isinstance(losses, Tracker)
+    check_tracker(losses, configured())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmkit.assembly import build, read_tree, write_tree
 from ddmkit.errors import CheckpointError, ConfigurationError, StorageError
 from ddmkit.files import whole_file, whole_folder, write_text
+from ddmkit.tracker import Tracker
+from ddmkit.tracking import installed, trackers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -102,7 +104,7 @@ class RunFolder:
         write_text(self.configuration_file, write_tree(configuration.tree()))
 
     def configuration(self, registry: Registry) -> Configuration:
-        """Read `config.yaml`.
+        """Read `config.yaml`; trackers that are not installed here are left out, with a warning.
 
         Raises:
             ConfigurationError: this is no run folder, or its configuration cannot be built here.
@@ -110,7 +112,9 @@ class RunFolder:
         if not self.configuration_file.is_file():
             msg = f"{self.path} is no run folder: it has no config.yaml. Runs are made by ddmkit train --run DIR."
             raise ConfigurationError(msg)
-        return build(registry, read_tree(self.configuration_file))
+        tree = read_tree(self.configuration_file)
+        tree[Tracker.kind] = installed(registry, trackers_of(tree.get(Tracker.kind, {})))
+        return build(registry, tree)
 
     def split(self) -> dict[str, list[str]]:
         """Read which case is in which split.

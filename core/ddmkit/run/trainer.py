@@ -80,7 +80,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     else:
         split = {part: [case.name for case in stored] for part, stored in cases.items()}
         folder.create(configuration, split, left_out)
-    announcer = Announcer(registry, Run(folder.path, configuration, state.step, session.where))
+    announcer = Announcer(registry, Run(folder.path, configuration, state.step, session.where), configuration.tracker)
     trainer = _Trainer(configuration, folder, announcer, cases, session, state, progress)
     announcer.tell("ddmkit_run_started")
     try:

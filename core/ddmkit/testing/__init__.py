@@ -34,6 +34,7 @@ from ddmkit.testing.promises import require
 from ddmkit.testing.sampler import Gaussian, Mixture, check_sampler, order_of
 from ddmkit.testing.schedule import check_schedule
 from ddmkit.testing.task import check_task
+from ddmkit.testing.tracker import check_tracker
 
 if TYPE_CHECKING:
     from ddmkit.component import Component
@@ -51,6 +52,7 @@ __all__ = [
     "check_sampler",
     "check_schedule",
     "check_task",
+    "check_tracker",
     "order_of",
 ]
 

@@ -1,0 +1,175 @@
+"""`ddmkit train --tracker`, as its users run it, read back with the trackers' own libraries."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as StoredRun
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.cli.program import PROGRAM, Run, call, environment, kill_after, refused, tiny_job
+
+Said = subprocess.CompletedProcess[str]
+Points = list[tuple[int, float]]
+
+
+def written(run: Path, kind: str) -> list[dict[str, float]]:
+    """Return the lines of one kind in `metrics.jsonl`."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [record for record in records if record["kind"] == kind]
+
+
+def losses(run: Path) -> Points:
+    return [(int(record["step"]), record["loss"]) for record in written(run, "step")]
+
+
+def steps(run: Path, kind: str) -> list[int]:
+    return [int(record["step"]) for record in written(run, kind)]
+
+
+def events(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+def curve(folder: Path, tag: str) -> Points:
+    return [(event.step, event.value) for event in events(folder).Scalars(tag)]
+
+
+def stored(client: MlflowClient, experiment: str = "ddmkit") -> list[StoredRun]:
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
+
+
+def history(client: MlflowClient, run: StoredRun, metric: str) -> Points:
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+
+
+def test_nothing_is_tracked_unless_it_is_asked_for(trained: tuple[Path, Said]) -> None:
+    run = trained[0] / "run"
+    assert "tracker: {}" in (run / "config.yaml").read_text(encoding="utf-8")
+    assert not (run / "tensorboard").exists()
+
+
+def test_a_run_that_was_killed_and_goes_on_is_whole_in_every_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would take seconds to make
+    store = (tmp_path / "store").as_uri()
+    options = ["--tracker", "tensorboard,mlflow", f"-otracker.mlflow.uri={store}", "-otracker.mlflow.experiment=brains"]
+    run = tmp_path / "run"
+    kill_after(5, [str(PROGRAM), *tiny_job("run", *options)], tmp_path, run / "metrics.jsonl")
+    resumed = call(tmp_path, "train", "--resume", "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "tracker" not in resumed.stderr
+
+    assert steps(run, "step") == [1, 2, 3, 4, 5, 6]
+    folder = run / "tensorboard"
+    assert len(curve(folder, "train/loss")) == len(losses(run))
+    assert dict(curve(folder, "train/loss")) == pytest.approx(dict(losses(run)))
+    assert [step for step, _ in curve(folder, "validation/whole/hd95")] == steps(run, "validation")
+    assert [step for step, _ in curve(folder / "end", "test/whole/dice")] == steps(run, "test")
+    pictures = {f"pictures/{path.stem}" for path in (run / "pictures").iterdir()}
+    assert set(events(folder / "end").Tags()["images"]) == pictures
+
+    client = MlflowClient(store)
+    (found,) = stored(client, "brains")
+    assert found.info.status == "FINISHED"
+    assert history(client, found, "train/loss") == losses(run)
+    assert [step for step, _ in history(client, found, "validation/whole/hd95")] == steps(run, "validation")
+    assert [step for step, _ in history(client, found, "test/whole/dice")] == steps(run, "test")
+    assert {Path(file.path).stem for file in client.list_artifacts(found.info.run_id, "pictures")} == {
+        path.stem for path in (run / "pictures").iterdir()
+    }
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # MLflow's own mappings
+def test_a_run_may_go_on_with_other_trackers_which_are_told_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert call(tmp_path, *tiny_job("run", "--tracker", "tensorboard", "-ovalidation.test=false")).returncode == 0
+    resumed = call(tmp_path, "train", "--resume", "run", "--steps", "7", "--tracker", "mlflow")
+    assert resumed.returncode == 0, resumed.stderr
+    run = tmp_path / "run"
+    assert [step for step, _ in curve(run / "tensorboard", "train/loss")] == [1, 2, 3, 4, 5, 6]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")  # MLflow's own default
+    (found,) = stored(client)
+    assert history(client, found, "train/loss") == losses(run)
+    assert [step for step, _ in losses(run)] == [1, 2, 3, 4, 5, 6, 7]
+    without = call(tmp_path, "train", "--resume", "run", "--tracker", "none")
+    assert without.returncode == 0, without.stderr
+    assert "tracker: {}" in (run / "config.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Return the address of a server that takes requests and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_does_not_answer_costs_a_run_nothing_but_a_warning(
+    tmp_path: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    job = tiny_job("run", "--tracker", "mlflow", f"-otracker.mlflow.uri={silent_server}", "-ovalidation.test=false")
+    result = call(tmp_path, *job)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "The tracker mlflow fails with" in " ".join(result.stderr.split())
+    assert "Next: ddmkit sample run" in result.stdout
+    assert len(losses(tmp_path / "run")) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--tracker", "tensorbord"], "No tracker is named 'tensorbord'. Did you mean 'tensorboard'?"),
+        (["-otracker.mlflow.uri=x"], "add --tracker mlflow"),
+        (["--tracker", "mlflow", "-otracker.mlflow.url=x"], "Did you mean 'uri'?"),
+    ],
+)
+def test_a_tracker_or_setting_that_does_not_exist_is_refused(
+    tmp_path: Path, ddmkit: Run, options: list[str], error: str
+) -> None:
+    refused(ddmkit(*tiny_job("run", *options)), 2, error)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_whose_library_is_missing_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    code = (
+        "import sys; from importlib.machinery import PathFinder; from ddmkit_cli.app import run; found = "
+        "PathFinder.find_spec; PathFinder.find_spec = lambda name, *rest: None if name == 'mlflow' else "
+        f"found(name, *rest); sys.argv = {['ddmkit', *tiny_job('run', '--tracker', 'mlflow')]!r}; run()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(result, 2, "needs mlflow, which is not installed: type pip install mlflow, or leave mlflow out")
+    assert not (tmp_path / "run").exists()
+
+
+def test_plugins_tell_of_trackers_and_their_settings(ddmkit: Run) -> None:
+    listed = ddmkit("plugins", "list").stdout
+    assert [line.split("│")[2].strip() for line in listed.splitlines() if "│ tracker" in line] == [
+        "mlflow",
+        "tensorboard",
+    ]
+    shown = ddmkit("plugins", "show", "tracker").stdout
+    for setting in ("tracker.mlflow.uri", "tracker.mlflow.experiment", "tracker.mlflow.run_name"):
+        assert setting in shown

@@ -1,0 +1,142 @@
+"""Lines are handed on once and in order, whatever the receiver does, and nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from ddmkit.events import Report
+from ddmkit_plugins.trackers.follower import Follower, Receiver, Record
+
+COMPLETED = Report("completed", 3)
+
+
+class Box:
+    """Keeps what it takes."""
+
+    def __init__(self, taken: list[object], fails: Callable[[], bool] = lambda: False) -> None:
+        self._taken = taken
+        self._fails = fails
+        self.took = threading.Event()
+
+    def take(self, records: list[Record]) -> None:
+        if self._fails():
+            msg = "no answer\nfrom the server."
+            raise ConnectionError(msg)
+        self._taken += [record["step"] for record in records]
+        self.took.set()
+
+    def end(self, report: Report) -> None:
+        self._taken.append(report.status)
+
+
+class Stuck(Box):
+    """Takes for ever, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.let_go = threading.Event()
+
+    @override
+    def take(self, records: list[Record]) -> None:
+        self.let_go.wait()
+        super().take(records)
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    return tmp_path / "metrics.jsonl"
+
+
+def add(metrics: Path, *steps: int, end: str = "\n") -> None:
+    with metrics.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"step": step}) + end for step in steps)
+
+
+def follow(metrics: Path, connect: Callable[[], Receiver], interval: float = 0.01, patience: float = 30) -> Follower:
+    return Follower("box", metrics, connect, interval, patience)
+
+
+def test_lines_are_handed_on_as_they_come_and_the_end_after_them(metrics: Path) -> None:
+    taken: list[object] = []
+    box = Box(taken)
+    follower = follow(metrics, lambda: box)
+    add(metrics, *range(250))
+    assert box.took.wait(30)
+    add(metrics, 250)
+    follower.end(COMPLETED)
+    assert taken == [*range(251), "completed"]
+
+
+def test_a_line_half_written_waits_for_its_other_half(metrics: Path) -> None:
+    taken: list[object] = []
+    box = Box(taken)
+    add(metrics, 1)
+    add(metrics, 2, end="")
+    follower = follow(metrics, lambda: box)
+    assert box.took.wait(30)
+    assert taken == [1]
+    add(metrics, end="")
+    with metrics.open("a", encoding="utf-8") as file:
+        file.write("\n")
+    follower.end(COMPLETED)
+    assert taken == [1, 2, "completed"]
+
+
+def test_what_fails_is_warned_of_once_and_tried_again_with_a_new_connection(
+    metrics: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: list[object] = []
+    connections, tries = count(), count()
+    box = Box(taken, fails=lambda: next(tries) < 3)
+
+    def connect() -> Receiver:
+        if next(connections) < 2:
+            msg = "no route"
+            raise OSError(msg)
+        return box
+
+    add(metrics, 1, 2)
+    with caplog.at_level(logging.WARNING):
+        follower = follow(metrics, connect)
+        assert box.took.wait(30)
+        follower.end(COMPLETED)
+    assert taken == [1, 2, "completed"]
+    assert next(connections) == 2 + 1 + 3
+    (record,) = caplog.records
+    assert "The tracker box fails with OSError: no route. The run goes on" in record.getMessage()
+    assert f"ddmkit train --resume {metrics.parent}." in record.getMessage()
+
+
+def test_what_still_fails_at_the_end_is_said(metrics: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add(metrics, 1)
+    box = Box([], fails=lambda: True)
+    with caplog.at_level(logging.WARNING):
+        follow(metrics, lambda: box, interval=30).end(COMPLETED)
+    first, *_, last = [record.getMessage() for record in caplog.records]
+    assert "fails with ConnectionError: no answer from the server. The run" in first
+    assert first == last or "has not taken everything. The run" in last
+
+
+def test_the_end_of_a_run_waits_for_no_receiver_longer_than_it_has_patience(
+    metrics: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(metrics, 1)
+    stuck = Stuck()
+    with caplog.at_level(logging.WARNING):
+        follow(metrics, lambda: stuck, patience=0.05).end(COMPLETED)
+    assert "The tracker box has not taken everything within 0.05 s. The run" in caplog.text
+    stuck.let_go.set()
+
+
+def test_a_run_without_metrics_still_ends(metrics: Path) -> None:
+    taken: list[object] = []
+    follow(metrics, lambda: Box(taken)).end(COMPLETED)
+    assert taken == ["completed"]
