@@ -91,7 +91,7 @@ def test_the_page_of_a_kind_tells_of_every_component_and_setting(site: Path, int
         component = registry.get(interface, name)
         assert name in page.headings
         assert page.under("What is installed")[name] == (summary(component), registry.package(component))
-        settings_are_told(page, name, interface.kind, component)
+        settings_are_told(page, name, component.option_prefix(), component)
 
 
 @pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.kind)

@@ -69,8 +69,8 @@ def _subjects(registry: Registry) -> Iterator[Subject]:
         package = registry.package(component)
         names = (component.name, component.kind, _distribution(package))
         yield Subject(f"{component.kind} {component.name}", names, package, component)
-    for tracker in registry.trackers():
-        yield Subject(f"tracker {tracker.name}", (tracker.name, _distribution(tracker.package)), tracker.package)
+    for listener in registry.always_listening():
+        yield Subject(f"listener {listener.name}", (listener.name, _distribution(listener.package)), listener.package)
     for plugin, fault in registry.broken.items():
         name, _, where = plugin.removesuffix(")").partition(" (")
         package = where.rpartition(", ")[2]

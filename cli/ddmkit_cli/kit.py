@@ -13,6 +13,7 @@ from ddmkit.configuration import INTERFACES, Configuration
 from ddmkit.errors import ConfigurationError
 from ddmkit.files import write_text
 from ddmkit.interface import INTERFACE
+from ddmkit.tracker import Tracker
 from ddmkit_cli.naming import nearest
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from ddmkit import Registry
 
-KINDS = tuple(dict.fromkeys([*(interface.kind for interface in INTERFACES), "tracker"]))
+KINDS = tuple(interface.kind for interface in (*INTERFACES, Tracker))
 """What a plugin may add."""
 _TEMPLATES = files("ddmkit_cli") / "templates"
 _LONGEST = 30
@@ -58,14 +59,12 @@ class Plugin(NamedTuple):
             f"{source}/py.typed": "py.typed",
             f"tests/test_{self.kind}.py": f"test_{self.kind}.py",
         }
-        if self.kind == "tracker":
-            return common | {f"{source}/__init__.py": "tracker.py"}
         modules = [self.kind, *filter(None, [_BESIDE.get(self.kind)])]
         return common | {f"{source}/__init__.py": "init.py"} | {f"{source}/{name}.py": f"{name}.py" for name in modules}
 
     def words(self) -> dict[str, object]:
         """Return what stands for the names in a template."""
-        usage = "ddmkit train" + ("" if self.kind == "tracker" else f" --{self.kind} {self.name}")
+        usage = f"ddmkit train --{self.kind} {self.name}"
         package = f"ddmkit-{self.name}"
         own = {"module": self.module, "cls": self.cls, "package": package, "usage": usage, "interface": INTERFACE}
         return {**self._asdict(), **own}
@@ -124,7 +123,7 @@ def _refuse_taken(plugin: Plugin, registry: Registry) -> None:
     """Make sure that nothing installed goes by the name."""
     kind, name = plugin.kind, plugin.name
     owners = [registry.package(other) for other in registry.components() if (other.kind, other.name) == (kind, name)]
-    owners += [tracker.package for tracker in registry.trackers() if tracker.name == name]
+    owners += [listener.package for listener in registry.always_listening() if listener.name == name]
     if owners:
         taken = f"is taken by {owners[0]}"
     elif name in KINDS or name in Configuration.SECTIONS:

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="What is installed, its settings, w
 
 @app.command("list", epilog="Example: [bold]ddmkit plugins list[/bold]")
 def list_plugins() -> None:
-    """List every component, tracker and preset with the package it came from, and the sections of a configuration."""
+    """List every component, listener and preset with the package it came from, and the sections of a configuration."""
     from ddmkit import Registry
     from ddmkit.configuration import Configuration
     from ddmkit_cli.tables import table_of
@@ -30,8 +30,8 @@ def list_plugins() -> None:
     table = table_of("", "kind", "name", "what it is", "package")
     for component in registry.components():
         table.add_row(component.kind, component.name, _summary(component), registry.package(component))
-    for tracker in registry.trackers():
-        table.add_row("tracker", tracker.name, tracker.about.partition("\n")[0], tracker.package)
+    for listener in registry.always_listening():
+        table.add_row("listener", listener.name, listener.about.partition("\n")[0], listener.package)
     for name, path in registry.presets().items():
         table.add_row("preset", name, _first_comment(path), registry.package(path))
     for name, section in Configuration.SECTIONS.items():
@@ -48,14 +48,14 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
     registry = Registry()
     presets = registry.presets()
     words = [word for component in registry.components() for word in (component.name, component.kind)]
-    words += [tracker.name for tracker in registry.trackers()]
+    words += [listener.name for listener in registry.always_listening()]
     refuse_unknown(name, [*words, *presets, *Configuration.SECTIONS])
     found = [component for component in registry.components() if name in (component.name, component.kind)]
-    trackers = [tracker for tracker in registry.trackers() if tracker.name == name]
+    listeners = [listener for listener in registry.always_listening() if listener.name == name]
     for component in found:
         _show(f"{component.kind} {component.name}", component.option_prefix(), component, registry.package(component))
-    for tracker in trackers:
-        out.print(Text(f"tracker {name}", "bold"), f"  ({tracker.package})\n{tracker.about}", sep="")
+    for listener in listeners:
+        out.print(Text(f"listener {name}", "bold"), f"  ({listener.package})\n{listener.about}", sep="")
     if name in presets:
         result(f"# {presets[name]}, {registry.package(presets[name])}\n{presets[name].read_text(encoding='utf-8')}")
     if name in Configuration.SECTIONS:

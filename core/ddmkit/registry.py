@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 C = TypeVar("C", bound=Component)
 
 
-class Tracker(NamedTuple):
-    """An installed plugin that listens to a run."""
+class Listener(NamedTuple):
+    """An installed plugin that listens to every run."""
 
     name: str
     """Of its entry point."""
@@ -112,10 +112,10 @@ class Registry:
         """Return the distribution and version that offers a component, or a preset's file, such as "ddmkit 0.1.0"."""
         return self._packages.get(offered, "this program")
 
-    def trackers(self) -> list[Tracker]:
-        """Return the installed plugins that listen to a run, in the order they are called."""
+    def always_listening(self) -> list[Listener]:
+        """Return the installed plugins that listen to every run, in the order they are called."""
         return [
-            Tracker(entry.name, inspect.getdoc(plugin) or "", title_of(entry))
+            Listener(entry.name, inspect.getdoc(plugin) or "", title_of(entry))
             for entry, plugin in self._loaded
             if self._manager.listens(plugin)
         ]

@@ -60,7 +60,7 @@ def _component(component: type[Component]) -> str:
     return page(
         f"### {component.name}",
         prose(inspect.getdoc(component) or ""),
-        settings_table(component.kind, component),
+        settings_table(component.option_prefix(), component),
     )
 
 

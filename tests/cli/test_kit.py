@@ -74,7 +74,7 @@ def test_packages_of_all_kinds_pass_plugins_check(outside: Outside) -> None:
 
 
 def test_packages_of_all_kinds_work_together_in_a_run(outside: Outside) -> None:
-    chosen = [word for kind in KINDS if kind not in {"dataset", "tracker"} for word in (f"--{kind}", _named(kind))]
+    chosen = [word for kind in KINDS if kind != "dataset" for word in (f"--{kind}", _named(kind))]
     kept = [option for option in TINY if "backbone." not in option and "patch." not in option]
     settings = ["-opatch.side=16", "-obackbone.width=4", "-oschedule.steepness=4"]
     result = outside.run("-m", "ddmkit_cli", "train", *chosen, *kept, *settings, "--run", "run")
@@ -148,7 +148,7 @@ REFUSED = {
     "no name": ("new", "sampler", "", ["--name '' is no name"]),
     "a name too long": ("new", "sampler", f"{LONGEST}2", ["at most 30 in all"]),
     "a name that is taken": ("new", "sampler", "ddim", ["--name ddim is taken by ddmkit 0.1.0; choose another."]),
-    "a tracker's name": ("new", "tracker", "first-party-pictures", ["is taken by ddmkit 0.1.0"]),
+    "a listener's name": ("new", "tracker", "first-party-pictures", ["is taken by ddmkit 0.1.0"]),
     "the name of a kind": ("new", "sampler", "task", ["--name task is what ddmkit calls a kind of plugin"]),
     "the name of a section": ("new", "sampler", "training", ["or a section of a configuration"]),
     "ddmkit's own package": ("new", "sampler", "plugins", ["a second package ddmkit_plugins, which is there already"]),
