@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ddmkit import Registry
 
-KINDS = tuple(interface.kind for interface in (*INTERFACES, Tracker))
+KINDS = (*(interface.kind for interface in INTERFACES), Tracker.kind)
 """What a plugin may add."""
 _TEMPLATES = files("ddmkit_cli") / "templates"
 _LONGEST = 30

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from ddmkit.ensemble import Ensemble
-from ddmkit.staple import Staple
-from ddmkit.votes import Votes
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,6 +35,8 @@ class Combination:
     """
 
     def __init__(self, task: LabelTask, combine: Combine) -> None:
+        from ddmkit.ensemble import Ensemble  # it imports torch, and a configuration, which needs `Combine`, does not
+
         self._task = task
         self._ensemble = Ensemble()
         self._labelling = _labelling(combine, len(task.answers))
@@ -72,8 +70,12 @@ def _labelling(combine: Combine, classes: int) -> Labelling | None:
         case "mean":
             return None
         case "vote":
+            from ddmkit.votes import Votes
+
             return Votes(classes)
         case "staple":
+            from ddmkit.staple import Staple
+
             return Staple(classes)
 
 

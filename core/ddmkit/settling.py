@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ddmkit.measures import dice
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,6 +34,10 @@ class Settling:
 
 def change(before: Tensor, after: Tensor) -> float:
     """Return how much labels have changed: 1 - Dice of the class that changed most; 0 where there are none."""
+    import numpy as np  # a configuration, which needs `STEADY`, imports nothing heavy
+
+    from ddmkit.measures import dice
+
     one, other = before.numpy(), after.numpy()
     changes = (1 - dice(one == index, other == index) for index in np.union1d(one, other) if index > 0)
     return max(changes, default=0.0)

@@ -100,7 +100,10 @@ def test_shell_completion_is_offered(tmp_path: Path) -> None:
     assert answered.stdout.split() == ["train"]
 
 
-@pytest.mark.parametrize("statement", ["import ddmkit_cli.app", "from ddmkit import Registry; Registry()"])
+STARTING = ("import ddmkit_cli.app", "from ddmkit import Registry; Registry()", "import ddmkit.configuration")
+
+
+@pytest.mark.parametrize("statement", STARTING)
 def test_starting_up_imports_neither_torch_nor_numpy(statement: str) -> None:
     code = f"import sys; {statement}; sys.exit(bool(sys.modules.keys() & {{'torch', 'numpy', 'h5py', 'matplotlib'}}))"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
