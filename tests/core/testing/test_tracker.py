@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -67,7 +66,12 @@ class Failing:
 @pytest.fixture
 def by(configured: Callable[..., Configuration]) -> Callable[[Component], None]:
     """Return the check, with a configuration."""
-    return partial(check_tracker, configuration=configured())
+
+    def by(tracker: Component) -> None:
+        assert isinstance(tracker, Tracker)
+        check_tracker(tracker, configured())
+
+    return by
 
 
 def test_a_tracker_that_keeps_its_promises_passes(by: Callable[[Component], None]) -> None:

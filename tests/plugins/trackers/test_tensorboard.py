@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams import plugin_data_pb2
 from tests.plugins.trackers.told import MEANS, step, validation, write_steps, write_validation
 
 from ddmkit import ConfigurationError
@@ -42,7 +43,7 @@ def draw(run: Run, name: str, shade: float) -> bytes:
 
 
 @contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
+def files_no_larger_than(size: int) -> Generator[None]:
     """Let files grow up to a size and no further, as on a disk that is full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -84,7 +85,8 @@ def test_the_configuration_is_there_as_text_and_as_hyperparameters(
         run.folder / "config.yaml"
     ).read_text(encoding="utf-8")
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    told = HParamsPluginData.FromString(content).session_start_info.hparams
+    messages: Any = plugin_data_pb2  # whose classes are made at run time
+    told = messages.HParamsPluginData.FromString(content).session_start_info.hparams
     assert told["training.learning_rate"].number_value == quick.training.learning_rate
     assert told["backbone.name"].string_value == quick.backbone.name
     assert told["training.betas"].string_value == "[0.9, 0.999]"
