@@ -45,11 +45,9 @@ _MANY_CASES = 4
 def main() -> None:
     """Train what is not trained yet, and write what it came to."""
     given = _arguments()
-    folder = Path(given.work)
+    folder = Path(given.work) / f"{given.cases}-cases-{given.shape}"
     data = folder / "cases"
-    if not data.exists():
-        words = ["--cases", str(given.cases), "--shape", given.shape, "--seed", "0"]
-        ddmkit("phantom", data, *words)
+    ddmkit("phantom", data, "--cases", str(given.cases), "--shape", given.shape, "--seed", "0")
     names = list(dict.fromkeys(name for name, *_ in _asked(given)))
     paces = _paces(names, given.rounds, data, folder)
     results = folder / "results.jsonl"
@@ -79,7 +77,7 @@ class Training(NamedTuple):
 
 def _keep(path: Path, record: dict[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(f"\n{json.dumps(record)}\n")  # the line before may have been cut short
 
 
 def _arguments() -> argparse.Namespace:
@@ -97,6 +95,8 @@ def _arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if strangers := [name for name in given.arms if name not in ARMS]:
         parser.error(f"there is no arm {strangers[0]!r}; there are {', '.join(ARMS)}")
+    if SUPERVISED in given.arms and any(int(side) % 16 for side in given.shape.split(",")):
+        parser.error(f"--shape {given.shape} is halved for windows, and these three times: give multiples of 16")
     return given
 
 

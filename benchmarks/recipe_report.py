@@ -28,10 +28,12 @@ _COLUMNS = (
     "seconds a step",
 )
 _EXPLAINED = (
-    "Dice: mean over unseen cases and seeds ± standard deviation of the seeds' means. A healthy case counts 1 where "
-    "nothing is marked and 0 where anything is, which moves the mean of ten cases by a tenth: cases with a tumour are "
-    "therefore given apart, with the gap, window by window minus whole volumes, and how many of the healthy ones were "
-    f"marked in whole volumes and window by window. {SUPERVISED}: window by window is nnU-Net's sliding window."
+    f"Dice: mean over unseen cases, sampled in {FEW} steps, and over seeds, ± standard deviation of the seeds' means. A "
+    "healthy case counts 1 where nothing is marked and 0 where anything is, which moves a mean over few cases by much: "
+    "cases with a tumour are therefore given apart, with the gap, window by window minus whole volumes, and how many of "
+    "the healthy ones, of all seeds together, were marked in whole volumes and window by window. "
+    f"{MANY} steps instead of {FEW}: what that adds to the mean of those of the first cases that have a tumour. "
+    f"{SUPERVISED}: window by window is nnU-Net's sliding window."
 )
 
 
@@ -66,19 +68,18 @@ def _of(found: Sequence[dict[str, Any]], name: str, minutes: float) -> list[dict
 def _table(found: Sequence[dict[str, Any]], group: _Group) -> str:
     """Return a table of the arms that were trained, the best first; nothing where none was."""
     arms = [seeds for name in group.arms if (seeds := _of(found, name, group.minutes))]
-    arms.sort(key=lambda seeds: -_mean(seeds, "whole", tumour=True))
+    arms.sort(key=lambda seeds: -sum(_means(seeds, "whole", tumour=True)) / len(seeds))
     head = f"| {' | '.join([f'{group.minutes:g} minutes', *_COLUMNS])} |\n|{'---|' * (len(_COLUMNS) + 1)}"
     return "\n".join([head, *map(row, arms)]) if arms else ""
 
 
 def row(seeds: Sequence[dict[str, Any]]) -> str:
     """Return the row of an arm that was trained with one seed or several."""
-    whole, windows = (_mean(seeds, way, tumour=True) for way in ("whole", "windows"))
     cells = [
         seeds[0]["arm"],
         *(_spread(seeds, way) for way in ("whole", "windows")),
         *(_spread(seeds, way, tumour=True) for way in ("whole", "windows")),
-        f"{windows - whole:+.3f}",
+        _gap(seeds),
         _marked(seeds),
         _gain(seeds),
         f"{statistics.fmean(one['steps'] for one in seeds):.0f}",
@@ -88,16 +89,20 @@ def row(seeds: Sequence[dict[str, Any]]) -> str:
 
 
 def _means(seeds: Sequence[dict[str, Any]], way: str, *, tumour: bool) -> list[float]:
-    """Return the mean Dice of each seed, over all cases or those with a tumour."""
-    return [statistics.fmean(compress(one[way], one["tumour"]) if tumour else one[way]) for one in seeds]
+    """Return the mean Dice of each seed, over all cases or those with a tumour, of which there may be none."""
+    chosen = [list(compress(one[way], one["tumour"])) if tumour else one[way] for one in seeds]
+    return [statistics.fmean(dice) for dice in chosen if dice]
 
 
-def _mean(seeds: Sequence[dict[str, Any]], way: str, *, tumour: bool) -> float:
-    return statistics.fmean(_means(seeds, way, tumour=tumour))
+def _gap(seeds: Sequence[dict[str, Any]]) -> str:
+    whole, windows = (_means(seeds, way, tumour=True) for way in ("whole", "windows"))
+    return f"{statistics.fmean(windows) - statistics.fmean(whole):+.3f}" if whole else "–"
 
 
 def _spread(seeds: Sequence[dict[str, Any]], way: str, *, tumour: bool = False) -> str:
     values = _means(seeds, way, tumour=tumour)
+    if not values:
+        return "–"
     mean = f"{statistics.fmean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
@@ -115,9 +120,10 @@ def _marked(seeds: Sequence[dict[str, Any]]) -> str:
 def _gain(seeds: Sequence[dict[str, Any]]) -> str:
     """Return what more sampling steps add to the mean Dice of the cases that were sampled so too."""
     gains = [
-        statistics.fmean(one["many"]) - statistics.fmean(one["whole"][: len(one["many"])])
+        many - few
         for one in seeds
-        if "many" in one
+        for many, few, tumour in zip(one.get("many", ()), one["whole"], one["tumour"], strict=False)
+        if tumour
     ]
     return f"{statistics.fmean(gains):+.3f}" if gains else "–"
 

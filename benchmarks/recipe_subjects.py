@@ -105,7 +105,10 @@ def whole(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
 
 
 def window_by_window(model: Model, cases: Sequence[StoredCase], steps: int) -> list[float]:
-    """Return the Dice of volumes that are sampled window by window, in the size of training, side by side."""
+    """Return the Dice of volumes that are sampled window by window, in the size of training, side by side.
+
+    All windows of a case start from the same noise.
+    """
     model = _with_steps(model, steps)
     return [_dice(model.configuration, case, case.leave(_tiled(model, case))) for case in cases]
 
@@ -158,7 +161,7 @@ class Supervised(NamedTuple):
 def probe_supervised(run: Path) -> float:
     """Return seconds that a step of the supervised network takes, a median over a few."""
     model, cases = opened(run)
-    return statistics.median(_learned(model.configuration, cases["train"], _PROBE, 0).seconds[_WARM:])
+    return statistics.median(_learned(model, cases["train"], _PROBE, 0).seconds[_WARM:])
 
 
 def supervise(run: Path, steps: int, seed: int) -> Supervised:
@@ -170,9 +173,8 @@ def supervise(run: Path, steps: int, seed: int) -> Supervised:
         seed: of the weights.
     """
     model, cases = opened(run)
-    learned = _learned(model.configuration, cases["train"], steps, seed)
-    size = model.configuration.patch.size(cases["test"][0].region.size)
-    scores = [_supervised_scores(learned.module, model.configuration, case, size) for case in cases["test"]]
+    learned = _learned(model, cases["train"], steps, seed)
+    scores = [_supervised_scores(learned.module, model, case) for case in cases["test"]]
     whole_dice, window_dice = map(list, zip(*scores, strict=True))
     return Supervised(Spent(steps, sum(learned.seconds)), whole_dice, window_dice)
 
@@ -183,7 +185,9 @@ class _Learned(NamedTuple):
     """That each step took, waiting for data included."""
 
 
-def _learned(configuration: Configuration, cases: Sequence[StoredCase], steps: int, seed: int) -> _Learned:
+def _learned(model: Model, cases: Sequence[StoredCase], steps: int, seed: int) -> _Learned:
+    """Train on the device that the run trained on."""
+    configuration, device = model.configuration, model.session.device
     torch.manual_seed(seed)
     images = configuration.task.condition_channels
     network = DynUNet(
@@ -195,7 +199,7 @@ def _learned(configuration: Configuration, cases: Sequence[StoredCase], steps: i
         upsample_kernel_size=[2] * (len(_FILTERS) - 1),
         filters=list(_FILTERS),
         norm_name=("INSTANCE", {"affine": True}),
-    )
+    ).to(device)
     loss = DiceCELoss(sigmoid=True)
     optimizer = torch.optim.AdamW(network.parameters(), _RATE)
     seconds = []
@@ -206,21 +210,24 @@ def _learned(configuration: Configuration, cases: Sequence[StoredCase], steps: i
                 group["lr"] = _RATE * min(1, step / 20) * (1 + math.cos(math.pi * step / steps)) / 2
             optimizer.zero_grad()
             for batch in batches:
-                loss(network(batch.inputs[:, :images]), configuration.task.readout(batch.target)).backward()
+                answer = network(batch.inputs[:, :images].to(device))
+                loss(answer, configuration.task.readout(batch.target).to(device)).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 12)  # nnU-Net's
             optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             seconds.append(-started + (started := time.perf_counter()))
     return _Learned(network.eval(), seconds)
 
 
 @torch.no_grad()
-def _supervised_scores(
-    network: nn.Module, configuration: Configuration, case: StoredCase, size: tuple[int, int, int]
-) -> tuple[float, float]:
+def _supervised_scores(network: nn.Module, model: Model, case: StoredCase) -> tuple[float, float]:
     """Return the Dice of the answer in one evaluation, and of that by sliding windows."""
-    images: Tensor = configuration.task.condition(case.read(case.whole()))[None]
+    configuration = model.configuration
+    size = configuration.patch.size(case.region.size)
+    images: Tensor = configuration.task.condition(case.read(case.whole()))[None].to(model.session.device)
     at_once: Tensor = network(images)
     sliding = sliding_window_inference(images, size, 2, network, overlap=0.5, mode="gaussian")
     assert isinstance(sliding, torch.Tensor)  # noqa: S101 - of one answer, not of several
-    one, other = (_dice(configuration, case, case.leave((way[0, 0] > 0).numpy())) for way in (at_once, sliding))
+    one, other = (_dice(configuration, case, case.leave((way[0, 0] > 0).cpu().numpy())) for way in (at_once, sliding))
     return one, other

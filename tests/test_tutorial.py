@@ -128,7 +128,7 @@ def test_the_listener_with_a_memory_adds_up_until_the_run_ends(
     module = executed("my_summary.py", files("plugins/listening.md")["my_summary.py"])
     announcer = Announcer(Registry(module.summary), run_in(tmp_path))
     for seconds in (1.5, 2.0):
-        validation = Validation(3, "validation", [], {}, None, seconds, best=True)  # type: ignore[arg-type]  # as above
+        validation = Validation(3, "validation", [], {}, None, seconds, best=True, figures=())  # type: ignore[arg-type]  # as above
         announcer.tell("ddmkit_validated", validation=validation)
     announcer.tell("ddmkit_run_ended", report=Report("completed", 6))
     assert capsys.readouterr().out == "completed after step 6; validation took 3.5 s\n"

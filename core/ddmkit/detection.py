@@ -46,13 +46,9 @@ def recognise(registry: Registry, root: Path, preferred: Dataset | None = None) 
 
 
 def _made(registry: Registry, name: str) -> Dataset | None:
-    cls = registry.get(Dataset, name)
     try:
-        return make(cls, Dataset.kind, {})
+        return make(registry.get(Dataset, name), Dataset.kind, {})
     except ConfigurationError:  # it has a setting without a default, so whoever wants it names it
-        return None
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-        _pass_over(cls, registry, f"cannot be made with its defaults: {_told(error)}")
         return None
 
 
@@ -60,13 +56,11 @@ def _recognises(dataset: Dataset, registry: Registry, root: Path) -> bool:
     try:
         return bool(dataset.recognises(root))
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-        _pass_over(type(dataset), registry, f"fails to look at {root}: {_told(error)}")
+        cls = type(dataset)
+        where = f"{cls.__module__}.{cls.__qualname__}, {registry.package(cls)}"
+        what = f"fails to look at {root}: {_told(error)}"
+        _log.warning("The dataset %s (%s) %s; going on without it.", cls.name, where, what)
         return False
-
-
-def _pass_over(cls: type[Dataset], registry: Registry, what: str) -> None:
-    where = f"{cls.__module__}.{cls.__qualname__}, {registry.package(cls)}"
-    _log.warning("The dataset %s (%s) %s; going on without it.", cls.name, where, what)
 
 
 def _told(error: Exception) -> str:

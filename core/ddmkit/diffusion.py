@@ -30,14 +30,14 @@ class Diffusion(Settings):
 
     weighting: Literal["uniform", "min-snr"] = Field(
         default="uniform",
-        description="Which times count how much. uniform: all alike (the paper); min-snr: the squared error of x_0 by "
-        "the signal-to-noise ratio, 5 at most (Hang et al. 2023).",
+        description="Which times are learned how often. uniform: all alike (the paper); min-snr: as the squared error "
+        "of x_0 counts that is weighted by the signal-to-noise ratio, 5 at most (Hang et al. 2023).",
     )
 
     def draw_time(self, alphas_bar: Tensor, random: np.random.Generator) -> int:
         """Draw the time t, 1 ... T, that an example is learned at.
 
-        A weight is a share of the draws: the expected gradient is that of a weighted loss, without its variance.
+        A weight is a share of the draws: but for a factor, the expected gradient is that of a weighted loss.
 
         Args:
             alphas_bar: shape (T + 1,), float64, from the schedule.

@@ -70,7 +70,7 @@ class Validation(NamedTuple):
     """Wall-clock time of sampling and scoring."""
     best: bool
     """Whether this is the best so far, by the first figure."""
-    figures: Sequence[Figure] = ()
+    figures: Sequence[Figure]
     """What the numbers of the summary are called."""
 
 
@@ -97,6 +97,7 @@ class Samples(NamedTuple):
     """Volumes that were generated, beside a real one on the same voxel grid."""
 
     case: str
+    """Whose grid it is."""
     image: np.ndarray
     """(X, Y, Z), float32: the read-out of the case's own x_0, its first channel."""
     samples: np.ndarray

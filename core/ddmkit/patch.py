@@ -59,7 +59,7 @@ class Patch(Component):
             frame: sides of the volume.
             random: where the draw comes from.
             locations: reads some labelled voxels of the case: shape (K, 3), in voxels of `frame`, of each class as
-                many; K is 0 for a case where nothing is labelled.
+                many, but for those outside of it; K is 0 for a case where nothing is labelled.
         """
         del locations
         return self.window(frame, random)

@@ -92,7 +92,9 @@ class StoredCase:
         return Example(images, labels, self.facts.classes, window)
 
     def locations(self) -> NDArray[np.int64]:
-        """Read where labelled voxels are, in voxels of the region: (K, 3), of each class as many; none without labels.
+        """Read where labelled voxels are, in voxels of the region: (K, 3); none without labels.
+
+        Each class has as many, less those that lie outside the region.
 
         A damaged file is made anew.
 

@@ -117,7 +117,7 @@ def test_list_tells_kind_name_help_package_and_version_of_all_that_is_installed(
     listed = ddmkit("plugins", "list").stdout
     assert "Every step keeps the same share of the signal." in _row(listed, "schedule", "geometric", "acme-plugins 2.5")
     assert "It goes on" not in listed
-    assert "A package of which half is whole." in _row(listed, "tracker", "acme-plugins", "acme-plugins 2.5")
+    assert "A package of which half is whole." in _row(listed, "listener", "acme-plugins", "acme-plugins 2.5")
     for kind, name in (("backbone", "unet3d-avg"), ("sampler", "ddim"), ("preset", "patchddm")):
         assert "ddmkit 0.1.0" in _row(listed, kind, name)
     assert _row(listed, "section", "preprocessing")
@@ -165,7 +165,7 @@ def test_check_says_what_fails_in_a_sentence_each_and_ends_with_1(ddmkit: Run) -
     ]
     assert lines[3].startswith(f"✗ schedule needy {by}: ")
     assert "thought" in lines[3]
-    assert lines[4] == f"✓ tracker acme-plugins {by}"
+    assert lines[4] == f"✓ listener acme-plugins {by}"
     assert lines[5].startswith(f"✗ plugin acme-plugins {by}: it has a function ddmkit_step_don() without @hookimpl")
     assert len(lines) == 6
     assert "components checked 6/6" in result.stderr

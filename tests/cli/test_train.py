@@ -161,7 +161,7 @@ def test_the_papers_presets_are_the_papers(
     assert result.returncode == 0, result.stderr
     configuration = yaml.safe_load(result.stdout[result.stdout.index("\nseed:") :])
     assert channels in result.stdout
-    assert configuration["diffusion"] == {"prediction": prediction}
+    assert configuration["diffusion"] == {"prediction": prediction, "weighting": "uniform"}
     assert configuration["patch"]["name"] == patch
     assert configuration["encoding"]["name"] == encoding
     assert configuration["schedule"] == {"name": "linear", "timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02}

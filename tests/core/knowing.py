@@ -127,6 +127,6 @@ def knowing(configuration: Configuration, case: StoredCase) -> Model:
 
 
 def copying(configuration: Configuration) -> Model:
-    """Return a model that answers with the last image of the condition; it is asked for x_0."""
-    last = configuration.task.condition_channels - 1
-    return Model(configuration, FromFunction(lambda inputs, _: inputs[:, last : last + 1].clone()))
+    """Return a model that answers with the last image of the condition, in each channel; it is asked for x_0."""
+    last = [configuration.task.condition_channels - 1] * configuration.out_channels
+    return Model(configuration, FromFunction(lambda inputs, _: inputs[:, last]))

@@ -155,7 +155,7 @@ def test_a_broken_plugin_is_named_in_one_sentence_and_the_others_work(
     registry = Registry()
     others = [component for component in registry.components() if component.__module__ != "zenith"]
     assert others == expected
-    assert registry.get(Schedule, "zenith")().kind == "schedule"
+    assert registry.get(Schedule, "zenith").kind == "schedule"
     assert re.fullmatch(rf"The plugin acme \(acme, acme 1\.0\) {sentence}\.", caplog.messages[0])
     assert len(caplog.messages) == 1
 

@@ -102,6 +102,14 @@ def test_locations_are_labelled_voxels_of_the_frame_and_of_each_class_as_many(fr
     assert len(drawn) > 0.9 * len(everywhere)  # of so few, nearly all
 
 
+def test_locations_in_the_brains_region_are_labelled_voxels_of_it(configured: Configured, off_centre: Case) -> None:
+    stored = Store(configured("preprocessing.frame=brain")).open(off_centre)
+    assert min(stored.region.start) > 0
+    found = stored.locations()
+    assert len(found)
+    assert (labels_of(stored, stored.whole())[tuple(found.T)] > 0).all()
+
+
 def test_a_case_without_labels_has_no_locations(configured: Configured, case: Case) -> None:
     stored = Store(configured()).open(case._replace(reference=None))
     assert stored.locations().shape == (0, 3)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ddmkit.engine import Batch
@@ -16,6 +17,8 @@ from ddmkit.sampling import condition
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from concurrent.futures import Future
+
+    from numpy.typing import NDArray
 
     from ddmkit.configuration import Configuration
     from ddmkit.stored_case import StoredCase
@@ -47,7 +50,9 @@ class Batches:
         case = self._case((step - 1) * configuration.training.batch_size + index)
         region = case.region
         drawn = generator(configuration.seed, "window", *key)
-        window = configuration.patch.window_of(region.size, drawn, case.locations)
+        # A task that needs no references is given none, whatever the store's file of another run may hold.
+        locations = case.locations if configuration.task.needs_references else nowhere
+        window = configuration.patch.window_of(region.size, drawn, locations)
         example = case.read(window.within(region))
         x0 = configuration.task.x0(example)[None]
         noise = normal(tuple(x0.shape), configuration.seed, "noise", *key)
@@ -96,6 +101,11 @@ class Batches:
     def _case(self, number: int) -> StoredCase:
         epoch, position = divmod(number, len(self._cases))
         return self._cases[_order(self._configuration.seed, epoch, len(self._cases))[position]]
+
+
+def nowhere() -> NDArray[np.int64]:
+    """Return no voxels: shape (0, 3)."""
+    return np.empty((0, 3), np.int64)
 
 
 @lru_cache(maxsize=2)

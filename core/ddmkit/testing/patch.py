@@ -47,6 +47,8 @@ def _check_windows_of(patch: Patch, frame: Shape) -> None:
     """Check windows of cases where nothing, or the far corner, is labelled."""
     title, random = type(patch).__qualname__, np.random.default_rng(0)
     for labelled in (np.empty((0, 3), np.int64), np.array([[side - 1 for side in frame]])):
+        first, again = (patch.window_of(frame, np.random.default_rng(0), labelled.copy) for _ in range(2))
+        require(first == again, f"{title}.window_of draws from elsewhere than the generator it is given.")
         for _ in range(100):
             window = patch.window_of(frame, random, labelled.copy)
             promised = window.frame == frame and window.size == patch.size(frame) and window.factor == patch.factor

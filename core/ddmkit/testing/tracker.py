@@ -90,8 +90,10 @@ class _Telling:
 
     def validation(self, step: int, split: Literal["validation", "test"]) -> Validation:
         scores = [Score(case, "whole", dice, 2.0, dice, None) for case, dice in (("case-1", 0.5), ("case-2", 0.75))]
-        validation = Validation(step, split, scores, summarise(scores), Scoring(), 3.0, best=split == "validation")
-        self._folder.append_metrics({"kind": split, "step": step, "summary": validation.summary})
+        summary, figures, best = summarise(scores), Scoring().figures(), split == "validation"
+        validation = Validation(step, split, scores, summary, Scoring(), 3.0, best=best, figures=figures)
+        said = [figure._asdict() for figure in figures]
+        self._folder.append_metrics({"kind": split, "step": step, "summary": summary, "figures": said})
         self.tell("ddmkit_validated", validation=validation)
         return validation
 

@@ -6,14 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ddmkit.events import StepDone
+from ddmkit.judging import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ddmkit.configuration import Configuration
     from ddmkit.events import Validation
-
-_MEAN = "_mean"
 
 
 def step_scalars(step: StepDone) -> dict[str, float]:
@@ -22,8 +21,9 @@ def step_scalars(step: StepDone) -> dict[str, float]:
 
 
 def validation_scalars(validation: Validation) -> dict[str, float]:
-    """Return the means over the cases: "validation/whole/dice", or "test/…", and so on."""
-    return scalars_of({"kind": validation.split, "summary": validation.summary})
+    """Return what the answers came to: "validation/whole/dice", or "test/…", and so on; means over cases."""
+    figures = [figure._asdict() for figure in validation.figures]
+    return scalars_of({"kind": validation.split, "summary": validation.summary, "figures": figures})
 
 
 def scalars_of(record: Mapping[str, Any]) -> dict[str, float]:
@@ -31,10 +31,10 @@ def scalars_of(record: Mapping[str, Any]) -> dict[str, float]:
     if record["kind"] == "step":
         return {f"train/{name}": float(record[name]) for name in StepDone._fields if name != "step"}
     return {
-        f"{record['kind']}/{region}/{key.removesuffix(_MEAN)}": float(value)
+        f"{record['kind']}/{region}/{figure.name}": float(row[figure.key])
+        for figure in (Figure(**said) for said in record["figures"])
         for region, row in record["summary"].items()
-        for key, value in row.items()
-        if key.endswith(_MEAN)
+        if row[figure.key] is not None
     }
 
 

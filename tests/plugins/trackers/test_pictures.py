@@ -160,9 +160,11 @@ def test_a_run_draws_its_curves_when_it_validates_and_its_case_when_it_ends(tmp_
     for record in [*steps(5), validation(5, 0.5)]:
         folder.append_metrics(record)
     announcer = Announcer(Registry(pictures), Run(tmp_path, None, 0))  # type: ignore[arg-type]  # no configuration is looked at
-    announcer.tell("ddmkit_validated", validation=Validation(5, "test", [], {}, Scoring(), 1.0, best=False))
+    announcer.tell("ddmkit_validated", validation=Validation(5, "test", [], {}, Scoring(), 1.0, best=False, figures=()))
     assert not folder.pictures.exists()
-    announcer.tell("ddmkit_validated", validation=Validation(5, "validation", [], {}, Scoring(), 1.0, best=True))
+    announcer.tell(
+        "ddmkit_validated", validation=Validation(5, "validation", [], {}, Scoring(), 1.0, best=True, figures=())
+    )
     assert [path.name for path in folder.pictures.iterdir()] == ["curves.png"]
     announcer.tell("ddmkit_run_ended", report=Report("completed", 5, 5, None, picture()))
     assert sorted(path.name for path in folder.pictures.iterdir()) == ["case-1.png", "curves.png"]

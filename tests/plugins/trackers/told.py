@@ -22,7 +22,7 @@ def step(number: int, loss: float = 0.5) -> StepDone:
 def validation(number: int, split: Literal["validation", "test"] = "validation", region: str = "whole") -> Validation:
     cases = enumerate(zip(DICE, HD95, SURFACE_DICE, strict=True))
     scores = [Score(f"case-{case}", region, *numbers, None) for case, numbers in cases]
-    return Validation(number, split, scores, summarise(scores), Scoring(), 1.0, best=True)
+    return Validation(number, split, scores, summarise(scores), Scoring(), 1.0, best=True, figures=Scoring().figures())
 
 
 def write_steps(folder: RunFolder, *steps: StepDone) -> None:
@@ -33,4 +33,5 @@ def write_steps(folder: RunFolder, *steps: StepDone) -> None:
 
 def write_validation(folder: RunFolder, told: Validation) -> None:
     """Write what a run writes of a validation, as far as trackers read it."""
-    folder.append_metrics({"kind": told.split, "step": told.step, "summary": told.summary})
+    figures = [figure._asdict() for figure in told.figures]
+    folder.append_metrics({"kind": told.split, "step": told.step, "summary": told.summary, "figures": figures})
