@@ -28,10 +28,10 @@ _COLUMNS = (
     "seconds a step",
 )
 _EXPLAINED = (
-    f"Dice: mean over unseen cases, sampled in {FEW} steps, and over seeds, ± standard deviation of the seeds' means. A "
-    "healthy case counts 1 where nothing is marked and 0 where anything is, which moves a mean over few cases by much: "
-    "cases with a tumour are therefore given apart, with the gap, window by window minus whole volumes, and how many of "
-    "the healthy ones, of all seeds together, were marked in whole volumes and window by window. "
+    f"Dice: mean over unseen cases, sampled in {FEW} steps, and over seeds, ± standard deviation of the seeds' means. "
+    "A healthy case counts 1 where nothing is marked and 0 where anything is, which moves a mean over few cases much: "
+    "cases with a tumour are therefore given apart, with the gap, window by window minus whole volumes, and how many "
+    "of the healthy ones, of all seeds together, were marked in whole volumes and window by window. "
     f"{MANY} steps instead of {FEW}: what that adds to the mean of those of the first cases that have a tumour. "
     f"{SUPERVISED}: window by window is nnU-Net's sliding window."
 )
