@@ -1,6 +1,6 @@
 """A better recipe: the preset `patchddm-plus` against the paper's, a supervised network, and itself with one change.
 
-python -m benchmarks.recipe [--minutes 10] [--seeds 2] [--ablation-minutes 3] [--ablation-seeds 2] [--arms a,b]
+python -m benchmarks.recipe [--minutes 10] [--seeds 2] [--ablation-minutes 2] [--ablation-seeds 2] [--arms a,b]
 
 All train on the same synthetic cases for as long, and the same unseen cases are answered. First of all a step of each
 arm is timed, in turn and several times over, while the machine should do nothing else; each then trains for as many
@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="of training, of the preset and its rivals")
     parser.add_argument("--seeds", type=int, default=2, help="0, 1, …: weights, windows and noise; the cases stay")
-    parser.add_argument("--ablation-minutes", type=float, default=3, help="of the preset with one change")
+    parser.add_argument("--ablation-minutes", type=float, default=2, help="of the preset with one change")
     parser.add_argument("--ablation-seeds", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="in which steps are timed")
     parser.add_argument("--arms", type=lambda names: names.split(","), default=list(ARMS), help="only these")

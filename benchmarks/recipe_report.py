@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 FEW, MANY = 5, 50
 """Sampling steps."""
+_TICKS = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+"""Values of Dice that are marked in the picture."""
+_LEAST = 0.016
+"""What is missing from a Dice of 1, at least, to be seen there."""
 _COLUMNS = (
     "whole volumes",
     "window by window",
@@ -129,23 +133,27 @@ def _gain(seeds: Sequence[dict[str, Any]]) -> str:
 
 
 def _draw(found: Sequence[dict[str, Any]], groups: Sequence[_Group], out: Path) -> None:
-    """Draw a dot for each seed of each arm, on cases with a tumour."""
+    """Draw a dot for each seed of each arm, on cases with a tumour; what is missing from 1 has a scale of ratios."""
     from matplotlib.figure import Figure
 
     rows = [(name, group.minutes) for group in groups for name in group.arms if _of(found, name, group.minutes)]
     figure = Figure(figsize=(8, 1.1 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, (name, minutes) in enumerate(rows):
-        for way, shade, label in (
-            ("windows", colour(1), "window by window"),
-            ("whole", colour(0), "whole volumes"),
+        for way, shade, label, beside in (
+            ("whole", colour(0), "whole volumes", -0.14),
+            ("windows", colour(1), "window by window", 0.14),
         ):
-            dice = _means(_of(found, name, minutes), way, tumour=True)
-            axes.scatter(dice, [place] * len(dice), color=shade, label=label if place == 0 else None, zorder=3)
+            missing = [max(1 - dice, _LEAST) for dice in _means(_of(found, name, minutes), way, tumour=True)]
+            heights = [place + beside] * len(missing)
+            axes.scatter(missing, heights, color=shade, label=label if place == 0 else None, zorder=3)
     axes.set_yticks(range(len(rows)), [f"{name}, {minutes:g} min" for name, minutes in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.4)
     axes.set_xlabel("mean Dice over unseen synthetic cases with a tumour; a dot for each seed")
-    axes.set_xlim(-0.02, 1.0)
+    axes.set_xscale("log")
+    axes.set_xlim(1.15, 0.015)
+    axes.set_xticks([1 - dice for dice in _TICKS], [f"{dice:g}" for dice in _TICKS])
+    axes.minorticks_off()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     save(figure, out / f"recipe-{slug()}.png")
