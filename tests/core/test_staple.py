@@ -124,12 +124,14 @@ def test_a_few_rounds_are_those_of_the_papers_formulas(members: NDArray[np.uint8
 def test_voxels_of_one_pattern_may_be_counted_together(members: NDArray[np.uint8]) -> None:
     staple = staple_of(members, CLASSES - 1)
     said = members.reshape(len(members), -1).T
-    apart = estimate(said, np.ones(len(said), dtype=np.int64), CLASSES)
-    assert np.allclose(staple.estimate().performance, apart.performance, atol=1e-4)
-    labels = staple.labels()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ddmkit.staple._MOST", 3)  # after many rounds, rounding may decide between two answers
+        apart = estimate(said, np.ones(len(said), dtype=np.int64), CLASSES)
+        together, labels = staple.estimate(), staple.labels()
+    assert np.allclose(together.performance, apart.performance, atol=1e-9)
     assert labels.dtype == torch.uint8
     likely = apart.truth[np.arange(len(said)), labels.numpy().ravel()]
-    assert np.allclose(likely, apart.truth.max(axis=1), atol=1e-4)  # of equals rounding decides
+    assert np.allclose(likely, apart.truth.max(axis=1), atol=1e-9)  # of equals rounding decides
 
 
 def test_a_single_member_is_the_truth() -> None:
