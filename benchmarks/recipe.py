@@ -37,6 +37,9 @@ from benchmarks.recipe_subjects import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ddmkit.sampling import Model
+    from ddmkit.stored_case import StoredCase
+
 _SPLIT = ("-o", "split.test=0.25", "-o", "split.validation=0.1")
 _MANY_CASES = 4
 """Cases that the preset samples with many steps too, which takes long."""
@@ -129,7 +132,7 @@ def _probed(name: str, data: Path, scratch: Path) -> float:
     if name != SUPERVISED:
         return probe(_words(name, data, 0), scratch)
     train(_words(PLUS, data, 0), 1, scratch)  # whose windows it learns from
-    return probe_supervised(scratch / "run")
+    return probe_supervised(*opened(scratch / "run"))
 
 
 def _words(name: str, data: Path, seed: int) -> list[str]:
@@ -148,17 +151,17 @@ def _measured(training: Training, data: Path, folder: Path) -> dict[str, Any]:
     about = training._asdict()
     if training.arm == SUPERVISED:
         train(_words(PLUS, data, training.seed), 1, run)
-        told = supervise(run / "run", training.steps, training.seed)
+        model, cases = opened(run / "run")
+        told = supervise(model, cases, training.steps, training.seed)
         spent, scores = told.spent, {"whole": told.whole, "windows": told.windows}
     else:
         spent = train(_words(training.arm, data, training.seed), training.steps, run)
-        scores = _scores(run / "run", training.arm)
-    return {**about, **spent._asdict(), **scores, "tumour": with_tumour(run / "run")}
+        model, cases = opened(run / "run")
+        scores = _scores(model, cases["test"], training.arm)
+    return {**about, **spent._asdict(), **scores, "tumour": with_tumour(model.configuration, cases["test"])}
 
 
-def _scores(run: Path, arm: str) -> dict[str, list[float]]:
-    model, cases = opened(run)
-    test = cases["test"]
+def _scores(model: Model, test: Sequence[StoredCase], arm: str) -> dict[str, list[float]]:
     scores = {"whole": whole(model, test, FEW), "windows": window_by_window(model, test, FEW)}
     return scores | ({"many": whole(model, test[:_MANY_CASES], MANY)} if arm == PLUS else {})
 

@@ -90,10 +90,9 @@ def opened(run: Path) -> tuple[Model, dict[str, list[StoredCase]]]:
     return Model(configuration, open_session(configuration, folder.find_checkpoint("last"))), cases.splits
 
 
-def with_tumour(run: Path) -> list[bool]:
-    """Return of each test case of a run whether there is anything to find."""
-    model, cases = opened(run)
-    masks = (scored_mask(model.configuration, case) for case in cases["test"])
+def with_tumour(configuration: Configuration, cases: Sequence[StoredCase]) -> list[bool]:
+    """Return of each case whether there is anything to find."""
+    masks = (scored_mask(configuration, case) for case in cases)
     return [mask is not None and bool(mask.any()) for mask in masks]
 
 
@@ -158,21 +157,20 @@ class Supervised(NamedTuple):
     """Dice of volumes by sliding windows that overlap by half, as nnU-Net does."""
 
 
-def probe_supervised(run: Path) -> float:
-    """Return seconds that a step of the supervised network takes, a median over a few."""
-    model, cases = opened(run)
+def probe_supervised(model: Model, cases: dict[str, list[StoredCase]]) -> float:
+    """Return seconds that a step of the supervised network takes, a median over a few; arguments as `supervise`."""
     return statistics.median(_learned(model, cases["train"], _PROBE, 0).seconds[_WARM:])
 
 
-def supervise(run: Path, steps: int, seed: int) -> Supervised:
+def supervise(model: Model, cases: dict[str, list[StoredCase]], steps: int, seed: int) -> Supervised:
     """Train MONAI's DynUNet on the windows that a run trains on.
 
     Args:
-        run: a run that predicts x_0, one mask; its weights are not looked at.
+        model: of a run that predicts x_0, one mask; its weights are not looked at.
+        cases: of that run, by split.
         steps: how many.
         seed: of the weights.
     """
-    model, cases = opened(run)
     learned = _learned(model, cases["train"], steps, seed)
     scores = [_supervised_scores(learned.module, model, case) for case in cases["test"]]
     whole_dice, window_dice = map(list, zip(*scores, strict=True))

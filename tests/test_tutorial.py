@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import types
-import venv
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import yaml
 
 from ddmkit import Registry
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
+from tests.borrowing import borrowing_environment
 from tests.cli.program import PATIENCE, call, environment
 from tests.pages import blocks, files
 
@@ -27,8 +26,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._place = folder
         self._venv = folder / "venv"
-        venv.EnvBuilder(symlinks=True).create(self._venv)
-        self._borrow()
+        self._python = borrowing_environment(self._venv)
         self._program("ddmkit", "ddmkit_cli")
         self._program("pip", "pip")
 
@@ -55,14 +53,9 @@ class Reader:
         self._place = Path(done.stderr.splitlines()[-1])
         return done.stdout
 
-    def _borrow(self) -> None:
-        """Let the environment see all that this process sees, as if it were installed there."""
-        [packages] = self._venv.glob("lib/python*/site-packages")
-        (packages / "borrowed.pth").write_text("\n".join(path for path in sys.path if Path(path).is_dir()))
-
     def _program(self, name: str, module: str) -> None:
         program = self._venv / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec "{self._venv}/bin/python" -m {module} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec "{self._python}" -m {module} "$@"\n')
         program.chmod(0o755)
 
     def _environment(self) -> dict[str, str]:

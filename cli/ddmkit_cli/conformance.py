@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmkit.errors import ConfigurationError, DeviceError
+from ddmkit.origin import title_of
 from ddmkit_cli.naming import refuse_unknown
 
 if TYPE_CHECKING:
@@ -71,10 +72,9 @@ def _subjects(registry: Registry) -> Iterator[Subject]:
         yield Subject(f"{component.kind} {component.name}", names, package, component)
     for listener in registry.always_listening():
         yield Subject(f"listener {listener.name}", (listener.name, _distribution(listener.package)), listener.package)
-    for plugin, fault in registry.broken.items():
-        name, _, where = plugin.removesuffix(")").partition(" (")
-        package = where.rpartition(", ")[2]
-        yield Subject(f"plugin {name}", (name, _distribution(package)), package, fault=f"it {fault}.")
+    for plugin, error in registry.failed:
+        package = title_of(plugin) or plugin.value
+        yield Subject(f"plugin {plugin.name}", (plugin.name, _distribution(package)), package, fault=f"it {error}.")
 
 
 def _verdict(subject: Subject, component: type[Component]) -> Verdict:

@@ -28,6 +28,8 @@ _HOOKS = {
 """Every hook and the arguments it may take."""
 _OFFERING = {"ddmkit_components", "ddmkit_presets"}
 """The hooks that do not tell of a run."""
+EVENTS = tuple(name for name in _HOOKS if name not in _OFFERING)
+"""Those that do."""
 
 
 class Offer(NamedTuple):
@@ -67,7 +69,7 @@ class Manager(pluggy.PluginManager):
 
     def listens(self, plugin: object) -> bool:
         """Tell whether a plugin that is registered listens to a run."""
-        return any(caller.name not in _OFFERING for caller in self.get_hookcallers(plugin) or [])
+        return any(caller.name in EVENTS for caller in self.get_hookcallers(plugin) or [])
 
     def _hooks(self, plugin: object) -> Iterator[tuple[str, pluggy.HookimplOpts | None]]:
         """Yield the name of each function that is marked as a hook, or named like one, and how it is marked."""

@@ -36,6 +36,19 @@ class Listener(NamedTuple):
     """Distribution and version."""
 
 
+class Broken(NamedTuple):
+    """An installed plugin that failed, wholly or in part."""
+
+    plugin: EntryPoint
+    error: PluginError
+    """Why, in words that go on from "The plugin NAME"."""
+
+    @property
+    def title(self) -> str:
+        """Its entry point with its package."""
+        return f"{self.plugin.name} ({', '.join(filter(None, (self.plugin.value, title_of(self.plugin))))})"
+
+
 class Registry:
     """Components by kind and name, presets by name, and the plugins that listen to a run.
 
@@ -44,8 +57,8 @@ class Registry:
     """
 
     def __init__(self, *plugins: object) -> None:
-        self.broken: dict[str, PluginError] = {}
-        """Entry points with their package that failed, wholly or in part, and why; everything else still works."""
+        self.failed: list[Broken] = []
+        """Plugins that failed, wholly or in part; everything else still works."""
         self._loaded: list[tuple[EntryPoint, object]] = []
         self._classes: dict[tuple[str, str], type[Component]] = {}
         self._presets: dict[str, Path] = {}
@@ -73,6 +86,11 @@ class Registry:
             msg = f"The plugin {name} {fault}."
             raise type(fault)(msg) from fault.__cause__
         self._add(plugin, offer, "this program")
+
+    @property
+    def broken(self) -> dict[str, PluginError]:
+        """What failed and why, by entry point and package as people are told."""
+        return {broken.title: broken.error for broken in self.failed}
 
     def names(self, interface: type[Component]) -> list[str]:
         """Return every name offered for `interface`, sorted."""
@@ -126,22 +144,21 @@ class Registry:
         return caller.get_hookimpls()
 
     def _register_installed(self, entry: EntryPoint) -> None:
-        plugin = f"{entry.name} ({', '.join(filter(None, (entry.value, title_of(entry))))})"
         try:
             loaded = _load(entry)
         except PluginError as error:
-            self._pass_over(plugin, error)
+            self._pass_over(entry, error)
             return
         offer = self._manager.offer(loaded)
         faults = [*offer.faults, *self._conflicts(offer)]
         if faults:
-            self._pass_over(plugin, PluginError("; it ".join(map(str, faults))))
+            self._pass_over(entry, PluginError("; it ".join(map(str, faults))))
         self._add(loaded, offer, title_of(entry))
         self._loaded.append((entry, loaded))
 
-    def _pass_over(self, plugin: str, error: PluginError) -> None:
-        self.broken[plugin] = error
-        _log.warning("The plugin %s %s.", plugin, error)
+    def _pass_over(self, plugin: EntryPoint, error: PluginError) -> None:
+        self.failed.append(Broken(plugin, error))
+        _log.warning("The plugin %s %s.", self.failed[-1].title, error)
 
     def _conflicts(self, offer: Offer) -> list[ComponentConflictError]:
         """Return a fault for each name of an offer that another component, or another file, has already."""

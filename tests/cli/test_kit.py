@@ -11,6 +11,7 @@ import pytest
 
 from ddmkit import Registry
 from ddmkit_cli.kit import KINDS, write
+from tests.borrowing import borrowing_environment
 from tests.cli.program import TINY, Run, environment, refused
 from tests.installing import install
 
@@ -26,7 +27,7 @@ class Outside:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.python = folder / "environment/bin/python"
+        self.python = borrowing_environment(folder / "environment")
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run Python there."""
@@ -44,10 +45,6 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     packages = [made.folder / kind for kind in KINDS]
     for kind, package in zip(KINDS, packages, strict=True):
         write(package, kind, _named(kind), Registry())
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.folder / "environment"], check=True)
-    borrowed = [path for path in sys.path if Path(path).name == "site-packages"]
-    (site,) = (made.folder / "environment/lib").glob("python*/site-packages")
-    (site / "borrowed.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in borrowed))
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", made.python, "install", *offline, *packages]
     installed = made.started(pip)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.borrowing import borrowing_environment
 from tests.cli.program import TINY, affine, environment, image, refused
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,11 +35,7 @@ class Installed:
         self.sources = [
             shutil.copytree(path, folder / "sources" / path.name) for path in sorted(EXAMPLES.glob("ddmkit-*"))
         ]
-        venv.create(folder / "env", symlinks=True)
-        self.python = folder / "env" / "bin" / "python"
-        site = next((folder / "env" / "lib").glob("python*/site-packages"))
-        here = [path for path in sys.path if Path(path).name == "site-packages"]
-        site.joinpath("borrowed.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
+        self.python = borrowing_environment(folder / "env")
         pip = ("-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-build-isolation")
         result = run(folder, self.python, *pip, *self.sources)
         assert result.returncode == 0, result.stderr

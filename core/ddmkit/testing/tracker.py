@@ -11,6 +11,7 @@ import numpy as np
 
 from ddmkit.definition import Scoring
 from ddmkit.events import Picture, Report, Run, StepDone, Validation
+from ddmkit.offer import EVENTS
 from ddmkit.registry import Registry
 from ddmkit.run.folder import RunFolder
 from ddmkit.scoring import Score
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
 
     from ddmkit.configuration import Configuration
     from ddmkit.tracker import Tracker
-
-_EVENTS = (
-    "ddmkit_run_started",
-    "ddmkit_step_done",
-    "ddmkit_validated",
-    "ddmkit_checkpoint_saved",
-    "ddmkit_run_ended",
-)
 
 
 def check_tracker(tracker: Tracker, configuration: Configuration) -> None:
@@ -73,7 +66,7 @@ class _Telling:
         assert isinstance(registry, Registry)  # noqa: S101 - which type checkers do not see
         self._registry = registry
         require(
-            any(registry.listeners(event) for event in _EVENTS),
+            any(registry.listeners(event) for event in EVENTS),
             f"{title}.listen returns {listener!r}, which hears nothing; mark methods such as ddmkit_step_done with "
             "@hookimpl.",
         )
