@@ -92,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="in which steps are timed")
     parser.add_argument("--arms", type=lambda names: names.split(","), default=list(ARMS), help="only these")
     parser.add_argument("--cases", type=int, default=40)
-    parser.add_argument("--shape", default="64,64,64")
+    parser.add_argument("--shape", type=_shape, default="64,64,64", help="X,Y,Z of a case")
     parser.add_argument("--work", default="recipe-work", help="where runs and results are kept")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the table and the picture go")
     given = parser.parse_args()
@@ -101,6 +101,13 @@ def _arguments() -> argparse.Namespace:
     if SUPERVISED in given.arms and any(int(side) % 16 for side in given.shape.split(",")):
         parser.error(f"--shape {given.shape} is halved for windows, and these three times: give multiples of 16")
     return given
+
+
+def _shape(text: str) -> str:
+    if len(sides := text.split(",")) != 3 or not all(side.isdecimal() and int(side) for side in sides):  # noqa: PLR2004 - axes
+        msg = f"{text!r} is no shape: give three whole numbers, as in 64,64,64"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def _asked(given: argparse.Namespace) -> Iterator[tuple[str, int, float]]:

@@ -56,6 +56,16 @@ def test_rivals_train_as_long_and_what_is_done_is_not_done_again(
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".md", ".png"}
 
 
+@pytest.mark.parametrize(("shape", "sentence"), [("a,b", "give three whole numbers"), ("40,40,40", "multiples of 16")])
+def test_a_shape_that_cannot_be_is_refused(
+    shape: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["recipe", "--shape", shape])
+    with pytest.raises(SystemExit):
+        recipe.main()
+    assert sentence in capsys.readouterr().err
+
+
 def test_a_row_is_means_over_seeds_with_healthy_cases_and_without() -> None:
     facts = {"arm": "an arm", "tumour": [True, True, False], "pace": 0.5}
     seeds = [
