@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmkit.errors import ConfigurationError, DeviceError
+from ddmkit.errors import ConfigurationError, DeviceError, one_line
 from ddmkit.origin import title_of
 from ddmkit_cli.naming import refuse_unknown
 
@@ -39,9 +40,9 @@ class Verdict(NamedTuple):
     def line(self) -> str:
         """Return all of it as a line."""
         title = f"{self.subject.title} ({self.subject.package})"
-        if not self.sentence:
-            return f"✓ {title}"
-        return f"✗ {title}: {self.sentence}" if self.failed else f"– {title} is not checked: {self.sentence}"
+        if self.failed:
+            return f"✗ {title}: {self.sentence}"
+        return f"– {title} is not checked: {self.sentence}" if self.sentence else f"✓ {title}"
 
 
 def chosen(registry: Registry, names: Sequence[str]) -> list[Subject]:
@@ -84,12 +85,13 @@ def _verdict(subject: Subject, component: type[Component]) -> Verdict:
     try:
         check(component)
     except AssertionError as error:
-        return Verdict(subject, _line(error), failed=True)
+        return Verdict(subject, one_line(error) or f"its check ends with a bare assert {_place(error)}.", failed=True)
     except (ConfigurationError, DeviceError) as error:
         # An engine may be whole and miss its library, or its devices.
-        return Verdict(subject, _line(error), failed=not issubclass(component, Engine))
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-        return Verdict(subject, f"its check ends with {type(error).__name__}: {_line(error)}", failed=True)
+        return Verdict(subject, one_line(error), failed=not issubclass(component, Engine))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way
+        said = f"its check ends with {type(error).__name__}: {one_line(error)} ({_place(error)})"
+        return Verdict(subject, said, failed=True)
     return Verdict(subject, "", failed=False)
 
 
@@ -97,5 +99,7 @@ def _distribution(package: str) -> str:
     return package.partition(" ")[0]
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _place(error: BaseException) -> str:
+    """Return where an error arose."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"in {last.filename}, line {last.lineno}"

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def one_line(error: BaseException | str) -> str:
+    """Return what an error says as one line, whatever line breaks its author, or pydantic, put into it."""
+    return " ".join(str(error).split())
+
+
 class DdmkitError(Exception):
     """Something the user can put right; the command line prints it without a traceback."""
 

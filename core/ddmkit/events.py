@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ddmkit.errors import one_line
 from ddmkit.registry import Registry
 
 if TYPE_CHECKING:
@@ -151,17 +152,17 @@ class Announcer:
                 continue
             try:
                 listener.function(*[arguments[name] for name in listener.argnames])
-            except Exception as error:  # noqa: BLE001 - a tracker may fail in any way
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a tracker may fail in any way
                 self._failed.add(listener)
                 name = getattr(listener.plugin, "__name__", type(listener.plugin).__name__)
-                what = f"{type(error).__name__}: {error}"
+                what = f"{type(error).__name__}: {one_line(error)}"
                 _log.warning("The plugin %s failed in %s and is not called for it again: %s", name, event, what)
 
     def _let_listen(self, tracker: Tracker) -> None:
         try:
             self._registries.append(Registry(tracker.listen(self.run)))
-        except Exception as error:  # noqa: BLE001 - as above
-            what = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            what = f"{type(error).__name__}: {one_line(error)}"
             _log.warning("The tracker %s cannot follow this run, which goes on without it: %s", tracker.name, what)
 
     def _listeners(self, event: str) -> Iterator[pluggy.HookImpl]:

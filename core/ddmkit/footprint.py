@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
@@ -21,6 +22,12 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+_LOWERED = {
+    *(nn.functional.linear, torch.conv1d, torch.conv2d, torch.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__),
+    *(torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d, torch.bmm, torch.mm, torch.addmm),
+    *(nn.functional.conv3d, nn.functional.conv_transpose3d, nn.functional.scaled_dot_product_attention),
+}
+"""What autocast lowers."""
 _PIECES = 4
 """As many pieces of a volume are looked at for all of them."""
 
@@ -95,8 +102,29 @@ def given_to(work: Work) -> tuple[Tensor, Tensor]:
 def calculating(work: Work, device: torch.device) -> Generator[None]:
     """Take gradients if the work does, in its precision."""
     lowered = work.precision != torch.float32
-    with torch.set_grad_enabled(work.training), _autocast(device.type, work.precision, enabled=lowered):
+    by_hand = _Lowering(work.precision) if _lowered_by_hand(work) else nullcontext()
+    with torch.set_grad_enabled(work.training), _autocast(device.type, work.precision, enabled=lowered), by_hand:
         yield
+
+
+class _Lowering(TorchFunctionMode):
+    """Lowers what convolutions and matrix products are given, as autocast does, such as times in float32."""
+
+    def __init__(self, precision: torch.dtype) -> None:
+        super().__init__()
+        self._precision = precision
+
+    @override
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _LOWERED:
+            args, given = tuple(map(self._lower, args)), {name: self._lower(value) for name, value in given.items()}
+        return func(*args, **given)
+
+    def _lower(self, value: object) -> object:
+        return value.to(self._precision) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _lowered_by_hand(work: Work) -> bool:

@@ -34,7 +34,7 @@ def written(module: str) -> int | None:
 
     What it lacks may well be what makes the other version another one.
     """
-    with suppress(Exception):  # whatever keeps it from being found is part of why it fails
+    with suppress(Exception, SystemExit):  # finding it imports its parents, which may be what fails
         spec = find_spec(module)
         text = Path(spec.origin).read_text("utf-8") if spec is not None and spec.origin is not None else ""
         if said := _WRITTEN.search(text):

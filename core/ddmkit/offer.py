@@ -11,7 +11,7 @@ import pluggy
 from typing_extensions import override
 
 from ddmkit import hookspecs
-from ddmkit.errors import PluginError
+from ddmkit.errors import PluginError, one_line
 from ddmkit.soundness import wrong
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def _meant(hook: str) -> str:
 def _called(plugin: object, name: str) -> object:
     try:
         returned: object = getattr(plugin, name)()
-    except Exception as error:
-        msg = f"fails in {name}() with {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        msg = f"fails in {name}() with {type(error).__name__}: {one_line(error)}"
         raise PluginError(msg) from error
     return returned
 

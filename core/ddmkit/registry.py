@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ddmkit.component import Component
-from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError
+from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, one_line
 from ddmkit.interface import declared, misfit, written
 from ddmkit.offer import Manager, Offer
 from ddmkit.origin import installed, module_of, title_of
@@ -181,7 +181,8 @@ class Registry:
         for path in offer.presets:
             self._packages.setdefault(self._presets.setdefault(path.stem, path), package)
         if not self._manager.is_registered(plugin):
-            self._manager.register(plugin)
+            # Pluggy would name it by its __name__, and two packages may both call a class Plugin.
+            self._manager.register(plugin, name=str(id(plugin)))
 
     def _unknown(self, kind: str, name: str, names: list[str]) -> str:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
@@ -206,15 +207,11 @@ def _load(entry: EntryPoint) -> object:
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute in parent")
             loaded: object = entry.load()
     except (Exception, SystemExit) as error:
-        reason = misfit(written(module), package) or f"fails to load with {type(error).__name__}: {_line(error)}"
+        reason = misfit(written(module), package) or f"fails to load with {type(error).__name__}: {one_line(error)}"
         raise PluginError(reason) from error
     if reason := misfit(declared(loaded, module), package):
         raise PluginError(reason)
     return loaded
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _conflict(offered: str, has: str) -> ComponentConflictError:

@@ -164,6 +164,29 @@ def test_a_step_costs_twice_as_much_again_but_for_the_gradient_in_the_inputs() -
     assert footprint(Two(), Work(SHAPE, torch.float32, training=True), CPU).operations == 2 * FIRST + 3 * SECOND
 
 
+class Timed(Two):
+    """A network that calculates with the times in float32, as autocast allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = nn.Linear(1, 1)
+
+    @override
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        moved: Tensor = super().forward(x, t) + self.time(t.float()[:, None])[:, :, None, None, None]
+        return moved
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_what_autocast_would_lower_is_lowered_on_tensors_without_memory(*, training: bool) -> None:
+    lowered, whole = (
+        footprint(Timed(), Work(SHAPE, precision, training=training), GPU)
+        for precision in (torch.bfloat16, torch.float32)
+    )
+    assert lowered.operations == whole.operations
+    assert lowered.peak < whole.peak
+
+
 def test_the_peak_of_an_evaluation_is_what_lies_between_its_layers() -> None:
     between, answer = 4 * 3 * 2 * 5 * 6 * 7, 4 * 5 * 2 * 3 * 3 * 3
     assert footprint(Two(), Work(SHAPE, torch.float32, training=False), CPU).peak == between + answer

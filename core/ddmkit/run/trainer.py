@@ -92,6 +92,9 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
             msg = f"{error} What was saved is whole; go on with: ddmkit train --resume {folder.path}"
             raise LostProcessError(msg) from error
         raise
+    except BaseException:  # a mistake in a plugin, or in ddmkit: who follows the run hears of its end all the same
+        announcer.tell("ddmkit_run_ended", report=Report("failed", trainer.state.step))
+        raise
     announcer.tell("ddmkit_run_ended", report=report)
     return report
 

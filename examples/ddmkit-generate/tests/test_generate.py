@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,21 @@ def test_the_scales_for_each_size_work(side: int) -> None:
     assert scales is not None
     volume = torch.rand(1, side, side, side)
     assert 0 <= similarity(volume, volume.flip(1), scales) <= 1
+
+
+def test_every_volume_of_the_larger_set_counts() -> None:
+    real = [torch.full((1, 2, 2, 2), 0.5)] * 4
+    generated = [*real, *[torch.zeros(1, 2, 2, 2)] * 3]
+    # The blocks are volumes 1 to 4, all as the real ones, and 4 to 7, of which one is.
+    by_hand = [unbiased([0.5] * 4, [0.5] * 4), unbiased([0.5] * 4, [0.5, 0, 0, 0])]
+    assert mean_discrepancy(real, generated) == pytest.approx(sum(by_hand) / 2)
+    assert mean_discrepancy(generated, real) == pytest.approx(sum(by_hand) / 2)
+
+
+def unbiased(one: list[float], other: list[float]) -> float:
+    """Return the squared MMD of numbers with the linear kernel (Gretton et al. 2012, eq. 3)."""
+    within = [sum(a * b for a, b in permutations(numbers, 2)) / 12 for numbers in (one, other)]
+    return sum(within) - 2 * sum(a * b for a in one for b in other) / 16
 
 
 def test_volumes_too_small_for_any_kernel_have_no_similarity() -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ddmkit_plugins.trackers.follower import Record
     from ddmkit_plugins.trackers.mlflow import Mlflow
 
-_METRICS, _PARAMETERS = 1000, 100
-"""What MLflow takes at once, at most."""
+_METRICS, _PARAMETERS = 990, 100
+"""What is sent at once, at most: MLflow takes 1000 metrics, parameters and tags together, of which 100 parameters."""
 _STATUS = {"completed": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 _SENT = "ddmkit.sent."
 """Before a kind of record: the tag that says up to which step MLflow has them. It goes with them in one request."""

@@ -287,6 +287,20 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step_and_keeps_the_last_c
     assert (diary.status, diary.heard[-1]) == ("failed", ("ended", 1))
 
 
+def test_a_mistake_in_a_plugin_ends_the_run_for_its_listeners_too(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    diary = Diary()
+    runs.registry.register(diary)
+
+    def mistaken(*_: object) -> None:
+        msg = "a mistake"
+        raise ValueError(msg)
+
+    monkeypatch.setattr("ddmkit.run.trainer._Trainer._steps", mistaken)
+    with pytest.raises(ValueError, match=r"^a mistake$"):
+        runs.start("a")
+    assert (diary.status, diary.heard) == ("failed", [("started", 0), ("ended", 0)])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_heeded_during_a_run_and_is_what_it_was_before_and_after(
     runs: Runs, number: signal.Signals

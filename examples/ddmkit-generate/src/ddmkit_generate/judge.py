@@ -66,7 +66,8 @@ class DistributionJudge(SetJudge):
     def definition(self) -> dict[str, str]:
         return {
             "mmd": "squared maximum mean discrepancy (Gretton et al. 2012, eq. 3, unbiased; MONAI's MMDMetric) between "
-            "as many generated volumes as real ones, the first of each by name, with the linear kernel, per voxel: "
+            "equally many generated and real volumes: the larger set is cut by name into blocks of the smaller one's "
+            "size, the last of which may overlap, and the mean over blocks is told; with the linear kernel, per voxel: "
             "the squared difference of the sets' mean volumes; it may fall below 0 where they are alike; null for "
             "fewer than two of either",
             "ms_ssim": f"mean structural similarity at several scales (Wang et al. 2003; MONAI's "
@@ -120,13 +121,23 @@ class DistributionJudge(SetJudge):
 
 
 def mean_discrepancy(real: Sequence[Tensor], generated: Sequence[Tensor]) -> float | None:
-    """Return the squared MMD per voxel of the first volumes of both sets, each (C, X, Y, Z); None for too few."""
-    count = min(len(real), len(generated))
+    """Return the squared MMD per voxel of two sets of volumes, each (C, X, Y, Z); None for too few.
+
+    MONAI compares sets of one size, so the larger is taken in blocks and the mean over these is returned: every volume
+    counts.
+    """
+    fewer, more = sorted((real, generated), key=len)
+    count = len(fewer)
     if count < _TWO:
         return None
-    one, other = (torch.stack(list(volumes[:count])).double() for volumes in (real, generated))
+    starts = [*range(0, len(more) - count, count), len(more) - count]
+    found = [_mmd(fewer, more[start : start + count]) for start in starts]
+    return math.fsum(found) / len(found)
+
+
+def _mmd(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     root = math.sqrt(one[0].numel())
-    return float(MMDMetric()(one / root, other / root))
+    return float(MMDMetric()(*(torch.stack(list(volumes)).double() / root for volumes in (one, other))))
 
 
 def similarity(one: Tensor, other: Tensor, scales: Scales) -> float:
