@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmkit.errors import ConfigurationError, DeviceError, one_line
+from ddmkit.errors import ConfigurationError, DeviceError, named, one_line
 from ddmkit.origin import title_of
 from ddmkit_cli.naming import refuse_unknown
 
@@ -90,7 +90,7 @@ def _verdict(subject: Subject, component: type[Component]) -> Verdict:
         # An engine may be whole and miss its library, or its devices.
         return Verdict(subject, one_line(error), failed=not issubclass(component, Engine))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way
-        said = f"its check ends with {type(error).__name__}: {one_line(error)} ({_place(error)})"
+        said = f"its check ends with {named(error)} ({_place(error)})"
         return Verdict(subject, said, failed=True)
     return Verdict(subject, "", failed=False)
 

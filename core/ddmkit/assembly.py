@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ddmkit import tracking
 from ddmkit.component import Component, Settings
 from ddmkit.configuration import INTERFACES, Configuration
-from ddmkit.errors import ConfigurationError
+from ddmkit.errors import ConfigurationError, one_line
 from ddmkit.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _reason(error: OSError | ValueError | yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"it is not YAML from line {mark.line + 1}, column {mark.column + 1} on ({error.problem})"
-    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+    return (isinstance(error, OSError) and error.strerror) or one_line(error)
 
 
 def _refuse_strangers(tree: Mapping[Any, Any], where: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ddmkit.assembly import make
 from ddmkit.dataset import Dataset
-from ddmkit.errors import ConfigurationError, DataError
+from ddmkit.errors import ConfigurationError, DataError, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def _recognises(dataset: Dataset, registry: Registry, root: Path) -> bool:
 
 
 def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+    return named(error).rstrip(".: ")
 
 
 def _ambiguous(root: Path, found: list[Dataset]) -> str:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 
-def one_line(error: BaseException | str) -> str:
+def one_line(error: BaseException) -> str:
     """Return what an error says as one line, whatever line breaks its author, or pydantic, put into it."""
     return " ".join(str(error).split())
+
+
+def named(error: BaseException) -> str:
+    """Return what happened as one line: the error's class, for where ddmkit did not raise it, and what it says."""
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 class DdmkitError(Exception):

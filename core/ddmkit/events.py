@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ddmkit.errors import one_line
+from ddmkit.errors import named
 from ddmkit.registry import Registry
 
 if TYPE_CHECKING:
@@ -155,15 +155,15 @@ class Announcer:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a tracker may fail in any way
                 self._failed.add(listener)
                 name = getattr(listener.plugin, "__name__", type(listener.plugin).__name__)
-                what = f"{type(error).__name__}: {one_line(error)}"
-                _log.warning("The plugin %s failed in %s and is not called for it again: %s", name, event, what)
+                said = "The plugin %s failed in %s and is not called for it again: %s"
+                _log.warning(said, name, event, named(error))
 
     def _let_listen(self, tracker: Tracker) -> None:
         try:
             self._registries.append(Registry(tracker.listen(self.run)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-            what = f"{type(error).__name__}: {one_line(error)}"
-            _log.warning("The tracker %s cannot follow this run, which goes on without it: %s", tracker.name, what)
+            said = "The tracker %s cannot follow this run, which goes on without it: %s"
+            _log.warning(said, tracker.name, named(error))
 
     def _listeners(self, event: str) -> Iterator[pluggy.HookImpl]:
         for registry in self._registries:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _LOWERED = {
     *(nn.functional.linear, torch.conv1d, torch.conv2d, torch.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__),
     *(torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d, torch.bmm, torch.mm, torch.addmm),
-    *(nn.functional.conv3d, nn.functional.conv_transpose3d, nn.functional.scaled_dot_product_attention),
+    *(torch.baddbmm, torch.einsum, nn.functional.scaled_dot_product_attention),
 }
-"""What autocast lowers."""
+"""What autocast lowers of what networks for volumes are made of."""
 _PIECES = 4
 """As many pieces of a volume are looked at for all of them."""
 

@@ -11,7 +11,7 @@ import pluggy
 from typing_extensions import override
 
 from ddmkit import hookspecs
-from ddmkit.errors import PluginError, one_line
+from ddmkit.errors import PluginError, named
 from ddmkit.soundness import wrong
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _called(plugin: object, name: str) -> object:
     try:
         returned: object = getattr(plugin, name)()
     except (Exception, SystemExit) as error:
-        msg = f"fails in {name}() with {type(error).__name__}: {one_line(error)}"
+        msg = f"fails in {name}() with {named(error)}"
         raise PluginError(msg) from error
     return returned
 

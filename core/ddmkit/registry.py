@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ddmkit.component import Component
-from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, one_line
+from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, named
 from ddmkit.interface import declared, misfit, written
 from ddmkit.offer import Manager, Offer
 from ddmkit.origin import installed, module_of, title_of
@@ -207,7 +207,7 @@ def _load(entry: EntryPoint) -> object:
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute in parent")
             loaded: object = entry.load()
     except (Exception, SystemExit) as error:
-        reason = misfit(written(module), package) or f"fails to load with {type(error).__name__}: {one_line(error)}"
+        reason = misfit(written(module), package) or f"fails to load with {named(error)}"
         raise PluginError(reason) from error
     if reason := misfit(declared(loaded, module), package):
         raise PluginError(reason)

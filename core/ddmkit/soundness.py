@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ddmkit.component import Component
-from ddmkit.errors import one_line
+from ddmkit.errors import named
 
 
 def wrong(component: object) -> str:
@@ -50,7 +50,7 @@ def _unwritable(component: type[Component]) -> str:
             required = all(problem["type"] == "missing" for problem in error.errors())
             return "" if required else _refused(error, "made with its defaults")
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-            return f"which cannot be made with its defaults: {type(error).__name__}: {one_line(error)}"
+            return f"which cannot be made with its defaults: {named(error)}"
         return _not_coming_back(made)
 
 
@@ -60,8 +60,7 @@ def _not_coming_back(made: Component) -> str:
         try:
             yaml.safe_dump(made.model_dump(mode="json", include={field}))
         except Exception as error:  # noqa: BLE001 - as above
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            return f"whose default of {field} cannot be written as YAML ({reason}); {types}"
+            return f"whose default of {field} cannot be written as YAML ({named(error)}); {types}"
     try:
         settings: dict[str, Any] = yaml.safe_load(yaml.safe_dump(made.tree()))
         settings.pop("name")
@@ -69,7 +68,7 @@ def _not_coming_back(made: Component) -> str:
     except ValidationError as error:
         return f"{_refused(error, 'read back from YAML')}; {types}"
     except Exception as error:  # noqa: BLE001 - as above
-        return f"whose tree() is no YAML ({type(error).__name__}: {one_line(error)}); leave tree() as it is"
+        return f"whose tree() is no YAML ({named(error)}); leave tree() as it is"
     changed = [field for field in type(made).model_fields if not _same(getattr(made, field), getattr(back, field))]
     return f"whose default of {', '.join(changed)} comes back from YAML changed; {types}" if changed else ""
 

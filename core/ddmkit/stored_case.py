@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ddmkit.building import LEVELS, Facts, Recipe, alone, build, key
-from ddmkit.errors import DataError
+from ddmkit.errors import DataError, one_line
 from ddmkit.preprocessing import centred
 from ddmkit.task import Example
 from ddmkit.volume import read_labels, spacing_of
@@ -154,7 +154,7 @@ class StoredCase:
         with alone(self.path):
             if self._is_whole():  # another thread or process has been quicker
                 return
-            said = " ".join(str(reason).split()) or type(reason).__name__
+            said = one_line(reason) or type(reason).__name__
             if not self.path.stem.endswith(key(self.case, self.recipe)):
                 msg = (
                     f"The store's file of case {self.name} is damaged ({said}), and the case's own files are not those "

@@ -165,22 +165,34 @@ def test_a_step_costs_twice_as_much_again_but_for_the_gradient_in_the_inputs() -
 
 
 class Timed(Two):
-    """A network that calculates with the times in float32, as autocast allows."""
+    """A network that multiplies the times in float32 with a weight, as autocast allows."""
 
-    def __init__(self) -> None:
+    def __init__(self, product: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.time = nn.Linear(1, 1)
+        self.product = product
+        self.weight = nn.Parameter(torch.ones(1, 1))
 
     @override
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        moved: Tensor = super().forward(x, t) + self.time(t.float()[:, None])[:, :, None, None, None]
+        moved: Tensor = super().forward(x, t) + self.product(t.float()[:, None], self.weight)[:, :, None, None, None]
         return moved
 
 
+PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "linear": nn.functional.linear,
+    "matmul": lambda t, weight: t @ weight,
+    "einsum": lambda t, weight: torch.einsum("ni,io->no", t, weight),
+    "baddbmm": lambda t, weight: torch.baddbmm(t[None], t[None], weight[None])[0],
+}
+
+
 @pytest.mark.parametrize("training", [False, True])
-def test_what_autocast_would_lower_is_lowered_on_tensors_without_memory(*, training: bool) -> None:
+@pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
+def test_what_autocast_would_lower_is_lowered_on_tensors_without_memory(
+    product: Callable[[Tensor, Tensor], Tensor], *, training: bool
+) -> None:
     lowered, whole = (
-        footprint(Timed(), Work(SHAPE, precision, training=training), GPU)
+        footprint(Timed(product), Work(SHAPE, precision, training=training), GPU)
         for precision in (torch.bfloat16, torch.float32)
     )
     assert lowered.operations == whole.operations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import torch
 
 from ddmkit.definition import Scoring
-from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError, LostProcessError
+from ddmkit.errors import DivergedError, InterruptedRunError, LostProcessError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.judging import Figure, decisive, goodness
 from ddmkit.randomness import seed_of
@@ -85,15 +85,12 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     announcer.tell("ddmkit_run_started")
     try:
         report = trainer.run()
-    except DdmkitError as error:
+    except BaseException as error:  # a mistake in a plugin too: who follows the run hears of its end all the same
         status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))
         if isinstance(error, LostProcessError):
             msg = f"{error} What was saved is whole; go on with: ddmkit train --resume {folder.path}"
             raise LostProcessError(msg) from error
-        raise
-    except BaseException:  # a mistake in a plugin, or in ddmkit: who follows the run hears of its end all the same
-        announcer.tell("ddmkit_run_ended", report=Report("failed", trainer.state.step))
         raise
     announcer.tell("ddmkit_run_ended", report=report)
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ddmkit.component import Component
+from ddmkit.errors import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,5 +36,5 @@ def outcome(call: Callable[[], T]) -> T | Exception:
 def described(result: object) -> str:
     """Say in half a sentence what `outcome` found."""
     if isinstance(result, Exception):
-        return " ".join(f"raises {type(result).__name__}: {result}".split()).rstrip(".: ")
+        return f"raises {named(result)}".rstrip(".: ")
     return f"returns {result!r}"

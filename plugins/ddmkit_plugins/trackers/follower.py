@@ -8,6 +8,8 @@ import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ddmkit.errors import named
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -100,7 +102,7 @@ class Follower:
     def _complain(self, error: Exception, *, ended: bool) -> None:
         self._receiver = None
         if not self._failing:
-            self._warn(f"fails with {type(error).__name__}: {' '.join(str(error).split())}")
+            self._warn(f"fails with {named(error)}")
         elif ended:
             self._warn("has not taken everything")
         self._failing = True
