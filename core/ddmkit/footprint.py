@@ -89,7 +89,10 @@ def footprint(network: nn.Module, work: Work, device: torch.device) -> Footprint
 def countable(network: nn.Module, work: Work) -> nn.Module:
     """Return a copy of a network that can be counted at some work."""
     copied = without_memory(network).train(work.training)
-    return copied.to(work.precision) if _lowered_by_hand(work) else copied
+    if _lowered_by_hand(work):
+        for weights in copied.parameters():  # buffers, such as tables over the times, stay as autocast leaves them
+            weights.data = weights.data.to(work.precision)
+    return copied
 
 
 def given_to(work: Work) -> tuple[Tensor, Tensor]:

@@ -165,16 +165,20 @@ def test_a_step_costs_twice_as_much_again_but_for_the_gradient_in_the_inputs() -
 
 
 class Timed(Two):
-    """A network that multiplies the times in float32 with a weight, as autocast allows."""
+    """A network that looks times up in float32 and multiplies them with a weight, as autocast allows."""
+
+    table: Tensor
 
     def __init__(self, product: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.product = product
         self.weight = nn.Parameter(torch.ones(1, 1))
+        self.register_buffer("table", torch.zeros(1))
 
     @override
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        moved: Tensor = super().forward(x, t) + self.product(t.float()[:, None], self.weight)[:, :, None, None, None]
+        found = torch.lerp(self.table, self.table, t.float())
+        moved: Tensor = super().forward(x, t) + self.product(found[:, None], self.weight)[:, :, None, None, None]
         return moved
 
 
