@@ -74,11 +74,12 @@ def evaluate_volumes(
         json_file: where the figures go as well, if anywhere.
         skip_bad: whether to go on without volumes that cannot be used.
     """
+    from ddmkit.checked import checked_judge, checked_summary
     from ddmkit.files import write_text
 
-    judge = task.judge(scoring)
+    judge = checked_judge(task, scoring)
     counts, left_out = _show(judge, task, predictions, place, skip_bad=skip_bad)
-    summary, definition = judge.summary(), judge.definition()
+    summary, definition = checked_summary(task, judge), judge.definition()
     out.print(summary_table(f"{predictions} beside {place.path}", summary, judge.figures))
     print_definition(definition)
     if json_file is not None:

@@ -25,11 +25,10 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ddmkit.component import Component
-from ddmkit.errors import CheckpointError, PluginError
-from ddmkit.origin import package_of
+from ddmkit.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from torch import Tensor, nn
 
@@ -77,18 +76,3 @@ class Backbone(Component):
         """
         msg = f"The backbone {self.name!r} reads no foreign checkpoint (given: {len(foreign)} tensors)."
         raise CheckpointError(msg)
-
-
-def require_shape(backbone: Backbone, answered: Sequence[int], promised: Sequence[int]) -> None:
-    """Make sure that a backbone's network answers with the shape that it owes.
-
-    Raises:
-        PluginError: it does not.
-    """
-    if tuple(answered) != tuple(promised):
-        msg = (
-            f"The backbone {backbone.name!r} of {package_of(type(backbone))} answers with shape {tuple(answered)}, not "
-            f"{tuple(promised)}: choose another --backbone; its author learns more from ddmkit plugins check "
-            f"{backbone.name}."
-        )
-        raise PluginError(msg)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from ddmkit.checked import checked_answer
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -50,7 +52,7 @@ class Combination:
         """Take in a member's read-out: shape (C, X, Y, Z), float32, on the CPU."""
         self._ensemble.add(member[None])
         if self._labelling is not None:
-            self._labelling.add(self._task.answer(member))
+            self._labelling.add(checked_answer(self._task, member))
 
     def mean(self) -> Tensor:
         """Return the mean read-out: shape (C, X, Y, Z), float32."""
@@ -62,7 +64,7 @@ class Combination:
 
     def labels(self) -> Tensor:
         """Return the labels that the members so far come to: shape (X, Y, Z), uint8."""
-        return self._task.answer(self.mean()) if self._labelling is None else self._labelling.labels()
+        return checked_answer(self._task, self.mean()) if self._labelling is None else self._labelling.labels()
 
 
 def _labelling(combine: Combine, classes: int) -> Labelling | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import Field, model_validator
 
 from ddmkit.backbone import Backbone, DiffusionAware
+from ddmkit.checked import checked_alphas_bar, checked_network, checked_size
 from ddmkit.combination import Combine
 from ddmkit.component import Component, Settings
 from ddmkit.dataset import Dataset
@@ -215,7 +216,7 @@ class Configuration(Settings):
         """
         frame = self.preprocessing.padded(brain.frame)
         box = centred(brain, frame) if self.preprocessing.frame == "brain" else Window.whole(frame)
-        return grown(box, self.patch.size(box.size))
+        return grown(box, checked_size(self.patch, box.size))
 
     def network(self) -> nn.Module:
         """Return the network with fresh weights, told of the diffusion if it asks (`DiffusionAware`).
@@ -225,16 +226,16 @@ class Configuration(Settings):
         """
         import torch
 
-        network = self.backbone.build(self.in_channels, self.out_channels)
+        network = checked_network(self.backbone, self.in_channels, self.out_channels)
         if isinstance(network, DiffusionAware):
             with torch.device("cpu"):  # though weights may be shapes alone
-                network.set_diffusion(self.schedule.alphas_bar(), self.diffusion.prediction)
+                network.set_diffusion(checked_alphas_bar(self.schedule), self.diffusion.prediction)
         return network
 
     @property
     def objective(self) -> Objective:
         """What a step makes small."""
-        return Objective(self.diffusion, self.task, self.backbone)
+        return Objective(self.diffusion, self.task)
 
     @property
     def in_channels(self) -> int:

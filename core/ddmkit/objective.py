@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ddmkit.backbone import require_shape
-
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddmkit.backbone import Backbone
     from ddmkit.diffusion import Diffusion
     from ddmkit.task import Task
 
@@ -24,14 +21,8 @@ class Objective:
 
     diffusion: Diffusion
     task: Task
-    backbone: Backbone
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of the network's outputs, shape (N, C, X, Y, Z), a float32 scalar.
-
-        Raises:
-            PluginError: the outputs have another shape than the target.
-        """
-        require_shape(self.backbone, output.shape, target.shape)
+        """Return the loss of the network's outputs, shape (N, C, X, Y, Z), a float32 scalar."""
         loss = self.diffusion.loss(output, target)
         return loss + self.task.loss(output.float(), target) if self.task.adds_loss else loss

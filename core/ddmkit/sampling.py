@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch.nn import functional
 
-from ddmkit.backbone import require_shape
+from ddmkit.checked import (
+    checked_alphas_bar,
+    checked_condition,
+    checked_encoding,
+    checked_readout,
+    checked_sample,
+    fault,
+)
 from ddmkit.combination import Combination
+from ddmkit.errors import DivergedError
 from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
 from ddmkit.settling import Settling
@@ -130,7 +138,7 @@ def _members(model: Model, case: StoredCase, most: int, seed: int, counted: _Cou
     for first in range(0, most, at_once):
         members = range(first, min(first + at_once, most))
         x0 = sample_members(model, inputs[: len(members)], case.name, members, seed=seed, progress=counted.tell)
-        yield from _own_grid(configuration.task.readout(x0), case, configuration.patch.factor)
+        yield from _own_grid(checked_readout(configuration.task, x0), case, configuration.patch.factor)
 
 
 def members_at_once(model: Model, shape: Shape, most: int) -> int:
@@ -151,7 +159,9 @@ def members_at_once(model: Model, shape: Shape, most: int) -> int:
 
 def condition(configuration: Configuration, example: Example) -> Tensor:
     """Return what the network is given beside x_t: condition, then encoding; (C, *window.shape), float32."""
-    return torch.cat([configuration.task.condition(example), configuration.encoding.encode(example.window)])
+    return torch.cat(
+        [checked_condition(configuration.task, example), checked_encoding(configuration.encoding, example.window)]
+    )
 
 
 def given_inputs(model: Model, example: Example, members: int) -> Tensor:
@@ -164,10 +174,9 @@ def given_inputs(model: Model, example: Example, members: int) -> Tensor:
     shape = (members, configuration.in_channels, *example.window.shape)
     inputs = torch.empty(shape, device=session.device)
     conditions = configuration.task.condition_channels
-    inputs[:, :conditions] = configuration.task.condition(example).to(session.device)
-    inputs[:, conditions : -configuration.out_channels] = configuration.encoding.encode(example.window).to(
-        session.device
-    )
+    inputs[:, :conditions] = checked_condition(configuration.task, example).to(session.device)
+    places = checked_encoding(configuration.encoding, example.window)
+    inputs[:, conditions : -configuration.out_channels] = places.to(session.device)
     return inputs
 
 
@@ -199,11 +208,16 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
     def noise(*key: str | int) -> Tensor:
         return torch.stack([normal(shape, seed, *key, case, member) for member in members]).to(session.device)
 
-    alphas_bar = configuration.schedule.alphas_bar()
+    alphas_bar = checked_alphas_bar(configuration.schedule)
     with memory_guard(session.device, "type -o sampling.members_at_once=1"):
-        denoise = denoiser(model, inputs, alphas_bar, progress)
+        denoise = _Watched(denoiser(model, inputs, alphas_bar, progress), session.device)
         draw: Draw = lambda step: noise("sampler", step)  # noqa: E731 - named for its type
-        return configuration.sampler.sample(denoise, noise("start"), alphas_bar, draw)
+        x0 = checked_sample(configuration.sampler, denoise, noise("start"), alphas_bar, draw)
+    if not x0.isfinite().all():
+        raise denoise.diverged(case) or fault(
+            configuration.sampler, "answers sample() with numbers that are not finite"
+        )
+    return x0
 
 
 def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callable[[], None] = lambda: None) -> Denoise:
@@ -219,7 +233,6 @@ def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callabl
         inputs[:, given:] = noisy
         times = torch.full((members,), float(t), device=session.device)
         output = session.predict(inputs, times)
-        require_shape(configuration.backbone, output.shape, noisy.shape)
         progress()
         estimate = diffusion.estimate(output, noisy, alphas_bar[t].expand(members))
         return estimate if task.clip is None else estimate.clamp(*task.clip)
@@ -246,6 +259,28 @@ def _own_grid(readout: Tensor, case: StoredCase, factor: int) -> Tensor:
     """Take read-outs (N, C, …) to the case's own grid, on the CPU."""
     fine = enlarge(readout.float().cpu(), factor, case.region.size)
     return torch.from_numpy(case.leave(fine.numpy()))
+
+
+class _Watched:
+    """A `denoise` that notes, on its device and so without waiting for it, whether it spoils what is finite."""
+
+    def __init__(self, denoise: Denoise, device: torch.device) -> None:
+        self._denoise = denoise
+        self._spoils = torch.zeros((), dtype=torch.bool, device=device)
+
+    def __call__(self, noisy: Tensor, t: int) -> Tensor:
+        estimate = self._denoise(noisy, t)
+        self._spoils |= noisy.isfinite().all() & ~estimate.isfinite().all()
+        return estimate
+
+    def diverged(self, case: str) -> DivergedError | None:
+        """Return the error of a network that spoilt a sample of a case; None where it did not."""
+        if not self._spoils:
+            return None
+        return DivergedError(
+            f"Sampling {case}, the network answers with numbers that are not finite: the weights of this checkpoint "
+            "are spoilt, and those of an earlier one may not be (ddmkit sample --checkpoint STEP)."
+        )
 
 
 class _Counted:

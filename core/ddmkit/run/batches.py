@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ddmkit.checked import checked_alphas_bar, checked_window, checked_x0
 from ddmkit.engine import Batch
 from ddmkit.randomness import generator, normal
 from ddmkit.sampling import condition
@@ -38,7 +39,7 @@ class Batches:
         self._cases = cases
         self._micro_batch = configuration.engine.micro_batch or configuration.training.batch_size
         self._pinned = pinned
-        self._alphas_bar = configuration.schedule.alphas_bar()
+        self._alphas_bar = checked_alphas_bar(configuration.schedule)
 
     def example(self, step: int, index: int) -> Batch:
         """Return example `index` of the global batch of step 1, 2, …, as a batch of one.
@@ -52,9 +53,9 @@ class Batches:
         drawn = generator(configuration.seed, "window", *key)
         # A task that needs no references is given none, whatever the store's file of another run may hold.
         locations = case.locations if configuration.task.needs_references else nowhere
-        window = configuration.patch.window_of(region.size, drawn, locations)
+        window = checked_window(configuration.patch, region.size, drawn, locations)
         example = case.read(window.within(region))
-        x0 = configuration.task.x0(example)[None]
+        x0 = checked_x0(configuration.task, example)[None]
         noise = normal(tuple(x0.shape), configuration.seed, "noise", *key)
         t = configuration.diffusion.draw_time(self._alphas_bar, generator(configuration.seed, "time", *key))
         alpha_bar = self._alphas_bar[t].reshape(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmkit.checked import checked_judge
 from ddmkit.detection import recognise
 from ddmkit.errors import DataError
 from ddmkit.labels import classes_of
@@ -188,7 +189,7 @@ def score_pair(pair: Pair, labels: Mapping[int, str], task: LabelTask, scoring: 
         raise DataError(msg)
     prediction = Segmentation(read_labels(path, labels, advice=_SAY_LABELS), classes)
     reference = Segmentation(read_labels(case.reference, case.labels), case.classes)
-    return task.judge(scoring).add(case.name, prediction, reference, spacing_of(header.affine))
+    return checked_judge(task, scoring).add(case.name, prediction, reference, spacing_of(header.affine))
 
 
 def unscored_classes(labels: Mapping[int, str], task: LabelTask) -> list[str]:

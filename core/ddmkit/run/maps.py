@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ddmkit.checked import checked_readout, checked_x0
 from ddmkit.reliability import Counts
 from ddmkit.run.answers import map_files
 from ddmkit.task import Example
@@ -82,7 +83,7 @@ def masks_of(task: Task, labels: NDArray[np.uint8], classes: tuple[str, ...]) ->
     # What asks for the images is no mask: it finds that they are not there.
     images = torch.full((), torch.nan).expand(len(task.modalities), x, y, z)
     example = Example(images, torch.from_numpy(labels), classes, Window.whole((x, y, z)))
-    readout = task.readout(task.x0(example)[None])[0].numpy()
+    readout = checked_readout(task, checked_x0(task, example)[None])[0].numpy()
     masks: NDArray[np.bool_] = np.abs(readout - 1) <= _WHOLE
     return masks if (masks | (np.abs(readout) <= _WHOLE)).all() else None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ddmkit.checked import checked_size
 from ddmkit.errors import DataError
 from ddmkit.grid import Grid
 from ddmkit.run.cases import (
@@ -97,7 +98,7 @@ def make_plan(
     region, factor, window = configuration.region_of(Window.whole(next(iter(shapes)))), configuration.patch.factor, None
     if configuration.preprocessing.frame != "brain":
         warn_of_shapes(configuration, shapes)
-        size = configuration.patch.size(region.size)
+        size = checked_size(configuration.patch, region.size)
         window = Window((0, 0, 0), size, size, factor).shape
     return Plan(
         data=data,
@@ -146,7 +147,7 @@ def warn_of_shapes(configuration: Configuration, shapes: Mapping[Shape, int]) ->
 
 def warn_of_windows(configuration: Configuration, regions: Collection[Window]) -> None:
     """Say where windows of a batch differ in shape, so that the network sees them one after the other."""
-    sizes = sorted({configuration.patch.size(region.size) for region in regions})
+    sizes = sorted({checked_size(configuration.patch, region.size) for region in regions})
     if len(sizes) > 1 and (configuration.engine.micro_batch or configuration.training.batch_size) > 1:
         alike = _making_alike(configuration, sizes, regions)
         _log.warning(
@@ -202,7 +203,7 @@ def _warn_of_padding(configuration: Configuration, regions: Mapping[Shape, Windo
     for shape, region in regions.items():
         asked = configuration.preprocessing.padded(shape)
         if region.frame != asked:
-            window = configuration.patch.size(asked)
+            window = checked_size(configuration.patch, asked)
             _log.warning("The window %s is larger than the volume %s: it is padded to %s.", window, asked, region.frame)
 
 

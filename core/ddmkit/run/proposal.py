@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from ddmkit.assembly import assemble
+from ddmkit.checked import checked_size
 from ddmkit.run.plan import bare_network
 from ddmkit.run.resources import engine_of, is_there
 from ddmkit.thrift import bfloat16_fault
@@ -183,7 +184,7 @@ class Planner:
         patch = configuration.patch
         if patch.factor > 1 or "patch.sides" in self._typed:  # at full resolution, sampling would take more
             return None
-        size = patch.size(configuration.region_of(Window.whole(self._forecaster.shape)).size)
+        size = checked_size(patch, configuration.region_of(Window.whole(self._forecaster.shape)).size)
         sides = ",".join(str(max(1, side * eighths // _EIGHTHS)) for side in size)
         if "sides" in type(patch).model_fields:
             return Changes({}, {"patch.sides": sides})

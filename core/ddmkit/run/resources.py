@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from ddmkit.checked import checked_size
 from ddmkit.combination import held
 from ddmkit.errors import ConfigurationError
 from ddmkit.footprint import Footprint, Work, footprint
@@ -229,7 +230,7 @@ class _Run:
     def __init__(self, configuration: Configuration, shape: Shape, device: torch.device) -> None:
         training, sampling, factor = configuration.training, configuration.sampling, configuration.patch.factor
         region = configuration.region_of(Window.whole(shape))
-        size = configuration.patch.size(region.size)
+        size = checked_size(configuration.patch, region.size)
         self._own, self._read, self._cut = map(math.prod, (shape, region.size, size))
         self._configuration, self._on_cpu = configuration, device.type == "cpu"
         self.volume = region._replace(factor=factor).shape

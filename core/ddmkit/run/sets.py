@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ddmkit.checked import checked_readout, checked_x0
 from ddmkit.errors import DataError
 from ddmkit.grid import Grid
 from ddmkit.normalisation import foreground, normalise
@@ -86,7 +87,7 @@ def read_real(case: Case, task: VolumeTask, percentiles: tuple[float, float]) ->
     images = [normalise(image, foreground(image), percentiles) for image in read_images(case, task.modalities)]
     window = Window.whole(header.shape)
     example = Example(torch.from_numpy(np.stack(images)), None, case.classes, window)
-    return upright(task.readout(task.x0(example)[None])[0].numpy(), header.affine)
+    return upright(checked_readout(task, checked_x0(task, example)[None])[0].numpy(), header.affine)
 
 
 def upright(volume: NDArray[np.float32], affine: ArrayLike) -> NDArray[np.float32]:

@@ -192,7 +192,11 @@ class _Trainer:
 
     def _score(self, split: Literal["validation", "test"], cases: list[StoredCase]) -> Validation:
         progress = self._stoppable(f"{split} cases sampled")
-        return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
+        try:
+            return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
+        except DivergedError as error:
+            self._folder.distrust_last(self.state.step)
+            raise DivergedError(self._advice(error)) from error
 
     def _write_down(self, validation: Validation) -> None:
         scoring = validation.scoring

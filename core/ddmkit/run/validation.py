@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ddmkit.errors import PluginError
+from ddmkit.checked import checked_judge, checked_readout, checked_summary, checked_x0
 from ddmkit.events import Picture, Samples, Validation
-from ddmkit.judging import SetJudge
 from ddmkit.run.sets import upright
 from ddmkit.sampling import answer_case, sample_case
 from ddmkit.scoring import RegionJudge, Segmentation
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ddmkit.configuration import Configuration
-    from ddmkit.judging import Judge
+    from ddmkit.judging import SetJudge
     from ddmkit.measures import Mask
     from ddmkit.sampling import Model
     from ddmkit.scoring import Score
@@ -39,17 +38,20 @@ def validate(
 ) -> Validation:
     """Sample cases one after the other and show them to the task's judge; `best` is left False."""
     started = time.perf_counter()
-    scoring = model.configuration.scoring
-    judge = model.configuration.task.judge(scoring)
+    task, scoring = model.configuration.task, model.configuration.scoring
+    judge = checked_judge(task, scoring)
     for number, case in enumerate(cases, start=1):
         # Told after every call of the network too, so that a run can be stopped within a case.
         _answer_to(judge, model, case, partial(_still, progress, number - 1, len(cases)))
         progress(number, len(cases))
     seconds = time.perf_counter() - started
-    return Validation(step, split, judge.scores, judge.summary(), scoring, seconds, best=False, figures=judge.figures)
+    summary = checked_summary(task, judge)
+    return Validation(step, split, judge.scores, summary, scoring, seconds, best=False, figures=judge.figures)
 
 
-def _answer_to(judge: Judge, model: Model, case: StoredCase, progress: Callable[[int, int], None]) -> None:
+def _answer_to(
+    judge: RegionJudge | SetJudge, model: Model, case: StoredCase, progress: Callable[[int, int], None]
+) -> None:
     """Sample a case as the configuration says and show it to a judge."""
     configuration = model.configuration
     ensemble, seed = configuration.sampling.ensemble, configuration.seed
@@ -57,17 +59,11 @@ def _answer_to(judge: Judge, model: Model, case: StoredCase, progress: Callable[
         case RegionJudge():
             answer = answer_case(model, case, ensemble=ensemble, seed=seed, progress=progress)
             judge.add(case.name, *_compared(configuration, case, answer.labels), case.spacing)
-        case SetJudge():
+        case _:
             judge.real(case.name, upright(real_volume(configuration, case), case.affine))
             members = configuration.sampling.members
             for volume in sample_case(model, case, members=members, seed=seed, progress=progress):
                 judge.generated(case.name, upright(volume, case.affine))
-        case _:
-            msg = (
-                f"The task {configuration.task.name!r} is judged by {type(judge).__qualname__}, which is no judge of "
-                "regions and none of sets: make it a LabelTask or a VolumeTask."
-            )
-            raise PluginError(msg)
 
 
 def take_picture(
@@ -108,7 +104,7 @@ def take_samples(model: Model, case: StoredCase, *, progress: Callable[[int, int
 def real_volume(configuration: Configuration, case: StoredCase) -> NDArray[np.float32]:
     """Return what a sample of a case stands beside: the read-out of its own x_0, (C, X, Y, Z) on its own grid."""
     task = configuration.task
-    return case.leave(task.readout(task.x0(case.read(case.whole()))[None])[0].numpy())
+    return case.leave(checked_readout(task, checked_x0(task, case.read(case.whole()))[None])[0].numpy())
 
 
 def score_answer(configuration: Configuration, case: StoredCase, labels: NDArray[np.uint8]) -> list[Score]:
@@ -119,7 +115,7 @@ def score_answer(configuration: Configuration, case: StoredCase, labels: NDArray
         case: with a reference.
         labels: of `Answer`, shape (X, Y, Z).
     """
-    judge = label_task(configuration.task).judge(configuration.scoring)
+    judge = checked_judge(label_task(configuration.task), configuration.scoring)
     return judge.add(case.name, *_compared(configuration, case, labels), case.spacing)
 
 
