@@ -63,28 +63,38 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
 
 
 @app.command(
-    epilog="Examples: [bold]ddmkit plugins check[/bold] everything; [bold]ddmkit plugins check ddim heun[/bold]"
+    epilog="Examples: [bold]ddmkit plugins check[/bold] everything; [bold]ddmkit plugins check ddim heun[/bold]; "
+    "[bold]ddmkit plugins check heun -o sampler.times=karras -o sampler.rho=2[/bold]"
 )
 def check(
     names: Annotated[
         list[str] | None, typer.Argument(help="Components, kinds or packages; all that is installed if left out.")
     ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("-o", metavar="KIND.FIELD=VALUE", help="Settings of what is checked, else defaults. Repeatable."),
+    ] = None,
 ) -> None:
-    """Hold what is installed to the promises of its kind, with default settings, and say what fails."""
-    from ddmkit import DdmkitError, Registry
-    from ddmkit_cli.conformance import chosen, verdicts
+    """Hold what is installed to the promises of its kind, and say what fails.
 
-    registry = Registry()
-    subjects = chosen(registry, names or [])
+    Listeners, and trackers that write into a run's folder alone, are told of a run that is made up.
+    """
+    from ddmkit import DdmkitError, Registry
+    from ddmkit_cli.conformance import chosen, verdicts, warn, warnings_of_loading
+
+    with warnings_of_loading() as held:
+        registry = Registry()
+    subjects = chosen(registry, names or [], options or [])
+    warn(held, subjects)
     found: list[Verdict] = []
     with bars() as progress:
-        for verdict in verdicts(subjects):
+        for verdict in verdicts(subjects, options or []):
             found.append(verdict)
             progress("components checked", len(found), len(subjects))
     for verdict in found:
         result(verdict.line())
     if failed := sum(verdict.failed for verdict in found):
-        msg = f"{failed} of {len(subjects)} fail; uninstall or upgrade their packages, or tell their authors."
+        msg = f"{failed} of {len(subjects)} fail: mend what the lines with ✗ say, or pass them on to the authors."
         raise DdmkitError(msg)
 
 

@@ -65,7 +65,8 @@ class Backbone(Component):
         """Return the network with fresh weights, drawn from torch's global generator.
 
         Its `forward(x, t)` maps x of shape (N, in_channels, X, Y, Z), any X, Y, Z >= 1, and the times t of
-        shape (N,), float, from 1 to T, to shape (N, out_channels, X, Y, Z).
+        shape (N,), float, from 1 to T, to shape (N, out_channels, X, Y, Z): each example by itself, in training too.
+        x and t stay as they are. It may be called under `torch.device("meta")`, to count weights without making them.
         """
 
     def import_state(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -39,6 +39,11 @@ class Patch(Component):
     factor: ClassVar[int] = 1
     """Voxels of the volume per voxel the network sees, in training and in sampling."""
 
+    @property
+    def covers(self) -> bool:
+        """Whether every voxel is shown now and then; False for a strategy that is meant to leave some out."""
+        return True
+
     @abstractmethod
     def size(self, frame: Shape) -> Shape:
         """Return the side lengths of a window of `frame`, in full-resolution voxels.

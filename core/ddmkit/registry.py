@@ -34,6 +34,8 @@ class Listener(NamedTuple):
     """Its docstring."""
     package: str
     """Distribution and version."""
+    plugin: object
+    """What its hooks belong to."""
 
 
 class Broken(NamedTuple):
@@ -133,7 +135,7 @@ class Registry:
     def always_listening(self) -> list[Listener]:
         """Return the installed plugins that listen to every run, in the order they are called."""
         return [
-            Listener(entry.name, inspect.getdoc(plugin) or "", title_of(entry))
+            Listener(entry.name, inspect.getdoc(plugin) or "", title_of(entry), plugin)
             for entry, plugin in self._loaded
             if self._manager.listens(plugin)
         ]

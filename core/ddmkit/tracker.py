@@ -44,6 +44,8 @@ class Tracker(Component):
     """Follows the runs that choose it; a run may choose several, and none changes its result."""
 
     kind: ClassVar[str] = "tracker"
+    contained: ClassVar[bool] = False
+    """Whether it writes into the run's folder alone, and needs no server: `ddmkit plugins check` tells it of a run."""
 
     @override
     @classmethod

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import torch
 
-from ddmkit.backbone import DiffusionAware
+from ddmkit.backbone import DiffusionAware, Prediction
+from ddmkit.errors import ConfigurationError, one_line
 from ddmkit.footprint import Work
 from ddmkit.randomness import normal
 from ddmkit.stages import Divisible, Entrance, leave
-from ddmkit.testing.promises import described, outcome, require
+from ddmkit.testing.promises import described, in_a_sentence, outcome, require
 from ddmkit.thrift import Thrifty, ways_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from ddmkit.backbone import Backbone
+    from ddmkit.window import Shape
 
 
 _SIZES = (1, 2, 3), (7, 5, 6)
+_LONG = (1, 2, 66), (2, 66, 1), (66, 1, 2)
+"""Sizes beyond what a table of places may have been made for."""
 _IN, _OUT = 3, 2
+_OTHER_CHANNELS = (1, 1), (5, 1)
+"""In and out, of other networks of the backbone."""
 _CUTS = 8
 """About as many places of a network are tried."""
 _ALPHAS_BAR = 0.995 ** torch.arange(1001, dtype=torch.float64)
@@ -28,8 +36,13 @@ _ALPHAS_BAR = 0.995 ** torch.arange(1001, dtype=torch.float64)
 _TIMES = torch.tensor([1.0, 700.5])
 
 
+@in_a_sentence
 def check_backbone(backbone: Backbone) -> None:
     """Check shapes at awkward sizes, finite answers, gradients everywhere and weights that a seed decides.
+
+    Each example must be answered by itself, in training too, and its inputs left as they are. The network must come in
+    any number of channels, and be buildable without memory for its weights, on the device "meta". One that asks for the
+    diffusion (`DiffusionAware`) may refuse predictions, but not all.
 
     Of a network with several ways (`ddmkit.thrift`), check that all of them are the function of its plain forward; of
     one that can be cut (`ddmkit.stages`), that its parts are.
@@ -44,23 +57,13 @@ def check_backbone(backbone: Backbone) -> None:
         require(torch.equal(weight, again[name]), f"{title} draws {name} from elsewhere than torch's generator.")
     _wake(network)
     for size in _SIZES:
-        x, t = normal((2, 3, *size), 0, "x"), _TIMES
-        output: Tensor = network.train()(x, t)
-        shape = tuple(output.shape)
-        require(shape == (2, 2, *size), f"{title} maps a volume of {size} to shape {shape}.")
-        require(output.dtype == torch.float32, f"{title} answers float32 with {output.dtype}.")
-        require(output.isfinite().all(), f"{title} answers {size} with numbers that are not finite.")
-        network.eval()
-        require(torch.equal(network(x, t), network(x, t)), f"{title} answers one question in two ways.")
-        alone, together = network(x[:1], t[:1]), network(x, t)[:1]
-        require(torch.allclose(alone, together, atol=1e-4), f"{title} mixes the members of a batch.")
-    learned = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-    summed = network.train()(normal((2, 3, *_SIZES[-1]), 0, "x"), _TIMES).sum()
-    gradients = torch.autograd.grad(summed, list(learned.values()), allow_unused=True)
-    for name, gradient in zip(learned, cast("tuple[Tensor | None, ...]", gradients), strict=True):
-        reached = gradient is not None and bool(gradient.isfinite().all())
-        require(reached, f"{title}'s {name} gets no finite gradient.")
+        _check_answers(title, network, size)
+    for size in _LONG:
+        _check_shape(title, network.eval(), (2, _IN, *size), _OUT)
+    _check_gradients(title, network)
     _check_devices(title, backbone)
+    for channels, out in _OTHER_CHANNELS:
+        _check_shape(title, _seeded_network(backbone, channels, out).eval(), (2, channels, *_SIZES[0]), out)
     if isinstance(network, Thrifty):
         for size in _SIZES:
             _check_ways(title, network.eval(), normal((2, 3, *size), 0, "x").requires_grad_())
@@ -68,6 +71,53 @@ def check_backbone(backbone: Backbone) -> None:
     require(isinstance(network, Divisible) == backbone.divisible, f"{said}, and builds another.")
     if isinstance(network, Divisible):
         _check_parts(title, network)
+
+
+def _check_answers(title: str, network: nn.Module, size: Shape) -> None:
+    """Check that a network answers in the right shape, always alike, and each example by itself."""
+    x, t = normal((2, 3, *size), 0, "x"), _TIMES.clone()
+    output: Tensor = network.train()(x, t)
+    shape = tuple(output.shape)
+    require(shape == (2, 2, *size), f"{title} maps a volume of {size} to shape {shape}.")
+    require(output.dtype == torch.float32, f"{title} answers float32 with {output.dtype}.")
+    require(output.isfinite().all(), f"{title} answers {size} with numbers that are not finite.")
+    kept = torch.equal(x, normal((2, 3, *size), 0, "x")) and torch.equal(t, _TIMES)
+    require(kept, f"{title} writes into the volume, or the times, that it is given.")
+    with_another = torch.cat([x[:1], 3 + normal((1, 3, *size), 0, "another")])
+    first, second = (_trained_answer(network, batch, t) for batch in (x, with_another))
+    mixed = f"{title} mixes the members of a batch in training, as BatchNorm does; answer each by itself"
+    require(torch.allclose(first, second, atol=1e-4), f"{mixed}, as GroupNorm does.")
+    network.eval()
+    with torch.no_grad():
+        answer: Tensor = network(x, t)
+        require(answer.isfinite().all(), f"{title} answers {size} with numbers that are not finite, in evaluation.")
+        require(torch.equal(network(x, t), answer), f"{title} answers one question in two ways.")
+        require(torch.allclose(network(x[:1], t[:1]), answer[:1], atol=1e-4), f"{title} mixes the members of a batch.")
+
+
+def _trained_answer(network: nn.Module, x: Tensor, t: Tensor) -> Tensor:
+    """Return the answer to the first example of a batch in training, what is dropped being decided by a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        answer: Tensor = network.train()(x, t)
+    return answer[:1].detach()
+
+
+def _check_shape(title: str, network: nn.Module, given: Sequence[int], channels: int) -> None:
+    with torch.no_grad():
+        answer = outcome(lambda: tuple(network(normal(tuple(given), 0, "x"), _TIMES).shape))
+    how = described(answer) if isinstance(answer, Exception) else f"answers in the shape {answer}"
+    promised = (given[0], channels, *given[2:])
+    require(answer == promised, f"{title}, given inputs of shape {tuple(given)}, {how}, where {promised} is promised.")
+
+
+def _check_gradients(title: str, network: nn.Module) -> None:
+    learned = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    summed = network.train()(normal((2, 3, *_SIZES[-1]), 0, "x"), _TIMES).sum()
+    gradients = torch.autograd.grad(summed, list(learned.values()), allow_unused=True)
+    for name, gradient in zip(learned, cast("tuple[Tensor | None, ...]", gradients), strict=True):
+        reached = gradient is not None and bool(gradient.isfinite().all())
+        require(reached, f"{title}'s {name} gets no finite gradient.")
 
 
 def _check_devices(title: str, backbone: Backbone) -> None:
@@ -78,6 +128,10 @@ def _check_devices(title: str, backbone: Backbone) -> None:
         answer = outcome(lambda: network(x, t).device.type)  # noqa: B023 - it is called at once
         told = f"{title}, taken to {device}, {described(answer)}"
         require(answer == device, f"{told}; make its tensors where its inputs are.")
+    with torch.device("meta"):
+        bare = outcome(lambda: _seeded_network(backbone))
+    told = f"{title}, built on the device meta, where weights are shapes alone as `ddmkit plan` needs them,"
+    require(not isinstance(bare, Exception), f"{told} {described(bare)}; look at no value of a weight in build.")
 
 
 def _check_ways(title: str, network: nn.Module, x: Tensor) -> None:
@@ -157,13 +211,28 @@ def _learned_in_two(network: nn.Module, place: int, x: Tensor, *way: str) -> tup
     return answer.detach(), found
 
 
-def _seeded_network(backbone: Backbone) -> nn.Module:
+def _seeded_network(backbone: Backbone, in_channels: int = _IN, out_channels: int = _OUT) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = backbone.build(_IN, _OUT)
+        network = backbone.build(in_channels, out_channels)
     if isinstance(network, DiffusionAware):
-        network.set_diffusion(_ALPHAS_BAR, "x0")
+        with torch.device("cpu"):  # though weights may be shapes alone
+            _tell_of_diffusion(network, type(backbone).__qualname__)
     return network
+
+
+def _tell_of_diffusion(network: DiffusionAware, title: str) -> None:
+    """Tell a network of the first kind of prediction that it goes with."""
+    refusals: list[str] = []
+    for prediction in get_args(Prediction):
+        try:
+            network.set_diffusion(_ALPHAS_BAR.clone(), prediction)
+        except ConfigurationError as error:
+            refusals.append(one_line(error))
+        else:
+            return
+    msg = f"{title}'s network goes with no kind of prediction: {' '.join(refusals)}"
+    raise AssertionError(msg)
 
 
 def _wake(network: nn.Module) -> None:

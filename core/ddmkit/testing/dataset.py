@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ddmkit.dataset import Dataset, Survey
 from ddmkit.errors import DataError
-from ddmkit.testing.promises import described, outcome, require
+from ddmkit.testing.promises import described, in_a_sentence, outcome, require
 from ddmkit.volume import Volume, read_volume
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ddmkit.dataset import Case
 
 
+@in_a_sentence
 def check_dataset(dataset: Dataset, root: Path | None = None) -> None:
     """Check that labels have a meaning, folders without cases are told apart, and cases are whole.
 
@@ -62,6 +63,17 @@ def _check_emptiness(dataset: Dataset) -> None:
         for root, what in ((empty, "an empty folder"), (missing, "a folder that does not exist")):
             seen = outcome(partial(dataset.recognises, root))
             require(seen is False, f"{title}.recognises {described(seen)} for {what}, not False.")
+        strange = empty / "strange"
+        _litter(strange)
+        seen, what = outcome(lambda: dataset.recognises(strange)), "a folder of notes and tables, without any volume"
+        require(seen is False, f"{title}.recognises {described(seen)} for {what}, not False.")
+
+
+def _litter(folder: Path) -> None:
+    """Fill a folder with files that are nobody's cases."""
+    (folder / "papers" / "2023").mkdir(parents=True)
+    for name in ("README.md", "table.csv", "papers/notes.txt", "papers/2023/figure.png"):
+        (folder / name).write_text("nothing of the kind\n", encoding="utf-8")
 
 
 def _check_cases(dataset: Dataset, root: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from ddmkit.configuration import Training
 from ddmkit.errors import CheckpointError, DivergedError
 from ddmkit.testing.engine_problem import EXAMPLES, cut, mean_squared, plainly_trained, probe, problem
-from ddmkit.testing.promises import described, outcome, require
+from ddmkit.testing.promises import described, in_a_sentence, outcome, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ _TRAINING = Training(
 _AVERAGED = _TRAINING.model_copy(update={"ema": 0.9})
 
 
+@in_a_sentence
 def check_engine(engine: Engine, tolerance: float = 1e-5) -> None:
     """Check that an engine learns as plain AdamW does, however a batch is cut, and loses nothing when it is stopped.
 

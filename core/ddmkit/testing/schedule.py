@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ddmkit.testing.promises import changed, require
+from ddmkit.testing.promises import changed, in_a_sentence, require
 
 if TYPE_CHECKING:
     from ddmkit.schedule import Schedule
 
 
+@in_a_sentence
 def check_schedule(schedule: Schedule) -> None:
     """Check that alpha-bar falls strictly from 1 and stays positive, in float64, whatever T.
 
@@ -24,6 +25,8 @@ def check_schedule(schedule: Schedule) -> None:
         shape = tuple(alphas_bar.shape)
         require(shape == (timesteps + 1,), f"{title} with T = {timesteps} has shape {shape}, not ({timesteps + 1},).")
         require(alphas_bar.dtype == torch.float64, f"{title} computes in {alphas_bar.dtype}, not in float64.")
+        require(alphas_bar.device.type == "cpu", f"{title} computes on {alphas_bar.device}, not on the CPU.")
+        require(alphas_bar.isfinite().all(), f"{title} with T = {timesteps} holds numbers that are not finite.")
         require(alphas_bar[0] == 1, f"{title} starts at alpha-bar {alphas_bar[0]}, not at exactly 1.")
         require((alphas_bar.diff() < 0).all(), f"{title} with T = {timesteps} does not fall strictly.")
         require(alphas_bar[-1] > 0, f"{title} with T = {timesteps} ends at {alphas_bar[-1]}; leave some signal.")

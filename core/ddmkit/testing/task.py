@@ -11,8 +11,8 @@ from ddmkit.definition import Scoring
 from ddmkit.randomness import generator, normal
 from ddmkit.scoring import Segmentation, blurs, score_case, told
 from ddmkit.task import Example, LabelTask, VolumeTask
-from ddmkit.testing.judge import check_set_judge
-from ddmkit.testing.promises import require
+from ddmkit.testing.judge import check_region_judge, check_set_judge
+from ddmkit.testing.promises import described, in_a_sentence, misplaced, outcome, require
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ _INDICES = 256
 """How many classes uint8 tells apart."""
 
 
+@in_a_sentence
 def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     """Check shapes and ranges, that the condition hides the reference, and that a perfect sample scores perfectly.
 
-    Of a task that answers with volumes, the judge is checked instead of scores.
+    What is read out, and a loss, must be worked out where the sample lies. The judge's figures must have names,
+    meanings and their numbers in its summary; one of volumes must find real ones best, and say the same twice.
 
     Args:
         task: its settings.
@@ -50,6 +52,7 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
         _check_range(task, example)
         _check_readout(task, example)
         _check_secrecy(task, example)
+        _check_classes(task, example.classes)
         if isinstance(task, LabelTask):
             _check_answer(task, example)
             _check_scores(task, example)
@@ -139,8 +142,11 @@ def _check_readout(task: Task, example: Example) -> None:
     readout = task.readout(samples.clone())
     shape = tuple(readout.shape)
     require(shape == promised, f"{title}.readout turns shape {promised} into {shape}.")
+    require(readout.isfinite().all(), f"{title}.readout gives numbers that are not finite.")
     alone = task.readout(samples[:1].clone())
     require(torch.allclose(alone, readout[:1], atol=1e-5), f"{title}.readout mixes the members of an ensemble.")
+    fault = misplaced(task.readout, samples)
+    require(not fault, f"{title}.readout, {fault}; make its tensors where the samples are.")
 
 
 def _samples(task: Task, example: Example) -> Tensor:
@@ -178,17 +184,40 @@ def _check_loss(task: Task, example: Example) -> None:
     (gradient,) = torch.autograd.grad(loss, estimates) if loss.requires_grad else (torch.zeros(1),)
     learns = bool(gradient.isfinite().all()) and bool(gradient.any())
     require(learns, f"{title} has no finite gradient that a network could learn by.")
+    fault = misplaced(lambda x: task.loss(x, x.clone()), truth)
+    require(not fault, f"{title}, {fault}; make its tensors where the estimates are.")
 
 
 def _check_secrecy(task: Task, example: Example) -> None:
     """Check that the condition does not give away what is asked, and that what needs no reference looks at none."""
     title, condition, x0 = type(task).__qualname__, task.condition(example), task.x0(example)
-    for labels in (torch.zeros_like(_labels(example)), None):
+    labelled = _labels(example)
+    for labels in (torch.zeros_like(labelled), labelled.roll(1, 0), labelled.flip(2), None):
         without = example._replace(labels=labels)
         same = torch.equal(task.condition(without), condition)
         require(same, f"{title}.condition depends on the reference, which no case has that is sampled.")
         alike = task.needs_references or torch.equal(task.x0(without), x0)
         require(alike, f"{title}.x0 depends on the reference, but {title} says that it needs none.")
+    channels = [(given, asked) for given in range(len(condition)) for asked in range(len(x0))]
+    for given, asked in channels:
+        told = f"{title}.condition holds {task.x0_channels[asked]!r}, which is asked for, as its channel {given}"
+        require(not _same_up_to_scale(condition[given], x0[asked]), f"{told}; nothing would be left to generate.")
+
+
+def _same_up_to_scale(one: Tensor, other: Tensor) -> bool:
+    """Tell whether one of two volumes follows from the other by a scale and an offset."""
+    correlation = float(torch.corrcoef(torch.stack([one, other]).double().flatten(1))[0, 1])
+    return abs(correlation) > _ALIKE
+
+
+_ALIKE = 1 - 1e-6
+"""A correlation between volumes of noise that means that they are one volume."""
+
+
+def _check_classes(task: Task, classes: tuple[str, ...]) -> None:
+    refused = outcome(lambda: task.check_classes(classes))
+    told = f"{type(task).__qualname__}.check_classes {described(refused)} for {', '.join(classes)}"
+    require(refused is None, f"{told}, whose x_0 is told.")
 
 
 def _check_scores(task: LabelTask, example: Example) -> None:
@@ -203,6 +232,7 @@ def _check_scores(task: LabelTask, example: Example) -> None:
         perfect = score.dice == 1 and score.hd95 == 0
         say = f"{title} finds the region {score.region!r} in the reference's own x_0"
         require(perfect, f"{say} with Dice {score.dice:.3g} and HD95 {score.hd95:.3g}, not with 1 and 0.")
+    check_region_judge(task, prediction, reference)
 
 
 def _labels(example: Example) -> Tensor:

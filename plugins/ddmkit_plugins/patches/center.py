@@ -46,6 +46,11 @@ class Center(Patch):
             raise ValueError(msg)
         return self
 
+    @property
+    @override
+    def covers(self) -> bool:
+        return self.narrow + self.wide == 1
+
     @override
     def size(self, frame: Shape) -> Shape:
         return side_lengths(self.sides, frame)

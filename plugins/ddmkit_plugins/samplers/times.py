@@ -33,9 +33,10 @@ class GridSampler(Sampler):
     )
     rho: float = Field(
         default=7.0,
-        ge=0.1,
+        ge=2,
         le=100,
-        description="Exponent of times=karras: the larger, the shorter the steps at little noise.",
+        description="Exponent of times=karras: the larger, the shorter the steps at little noise; below 2 the last "
+        "ones would be longer than what they have to resolve.",
     )
 
     @override

@@ -17,6 +17,7 @@ class TensorBoard(Tracker):
     """Curves, settings and pictures in the run's own folder; look at all runs with tensorboard --logdir runs."""
 
     name: ClassVar[str] = "tensorboard"
+    contained: ClassVar[bool] = True
 
     @override
     def check(self) -> None:

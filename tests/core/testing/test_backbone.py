@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from tests.core.testing.networks import Pointwise, PointwiseNetwork
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ddmkit import Backbone
-from ddmkit.footprint import Work
-from ddmkit.stages import State
+from ddmkit import Backbone, ConfigurationError
+from ddmkit.backbone import Prediction
 from ddmkit.testing import check
-
-
-class Pointwise(Backbone):
-    """One 1x1x1 convolution that starts at zero, and a bias for each moment."""
-
-    name: ClassVar[str] = "pointwise"
-
-    @override
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        network = PointwiseNetwork(in_channels, out_channels)
-        nn.init.zeros_(network.last.weight)
-        return network
-
-
-class PointwiseNetwork(nn.Module):
-    """What `Pointwise` builds."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(in_channels, 4, 1)
-        self.moment = nn.Linear(1, 4)
-        self.last = nn.Conv3d(4, out_channels, 1)
-
-    @override
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        hidden = self.first(x) + self.moment(t[:, None] / 1000)[:, :, None, None, None]
-        answer: Tensor = self.last(hidden.sigmoid())
-        return answer
 
 
 def test_a_backbone_that_keeps_its_promises_passes() -> None:
@@ -75,6 +47,26 @@ class Unused(nn.Conv3d):
         self.spare = nn.Parameter(torch.zeros(1))
 
 
+class Placed(nn.Module):
+    """Adds what it learned about each of eight places along an axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(8, 8, 8))
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table[: x.shape[2], : x.shape[3], : x.shape[4]]
+
+
+class Looking(nn.Conv3d):
+    """A convolution that is scaled by the sum of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, 1)
+        self.scale = float(self.weight.detach().sum())
+
+
 class Apply(nn.Module):
     """Any function, as a layer."""
 
@@ -102,6 +94,16 @@ class Apply(nn.Module):
         ),
         (lambda: Apply(lambda x: x - x.mean(0)), "mixes the members of a batch"),
         (lambda: Apply(lambda x: x.detach().requires_grad_()), r"first\.weight gets no finite gradient"),
+        (lambda: nn.BatchNorm3d(2), "mixes the members of a batch in training, as BatchNorm does"),
+        (
+            lambda: Apply(lambda x: x if torch.is_grad_enabled() else x * float("nan")),
+            "with numbers that are not finite, in evaluation",
+        ),
+        (
+            Placed,
+            r"given inputs of shape \(2, 3, 1, 2, 66\), raises RuntimeError: .*, where \(2, 2, 1, 2, 66\) is prom",
+        ),
+        (Looking, r"built on the device meta, .* raises RuntimeError: .*; look at no value of a weight in build"),
     ],
 )
 def test_a_broken_backbone_is_caught(
@@ -120,309 +122,78 @@ def test_a_broken_backbone_is_caught(
     refuses(Pointwise, sentence, build=lambda _self, one, other: BrokenNetwork(one, other))
 
 
-class WaysNetwork(PointwiseNetwork):
-    """Its way "doubled" goes over twice its weights and halves what comes out."""
+def test_a_network_that_writes_into_its_input_is_caught(refuses: Callable[..., None]) -> None:
+    class Writing(PointwiseNetwork):
+        @override
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return super().forward(nn.functional.relu_(x), t)
 
-    def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
-        del work, device
-        return "doubled", "plain"
+    refuses(Pointwise, "writes into the volume, or the times,", build=lambda _, one, other: Writing(one, other))
+
+
+def test_a_network_of_other_channels_than_asked_for_is_caught(refuses: Callable[..., None]) -> None:
+    sentence = r"given inputs of shape \(2, 1, 1, 2, 3\), raises RuntimeError: .*, where \(2, 1, 1, 2, 3\) is promised"
+    refuses(Pointwise, sentence, build=lambda *_: PointwiseNetwork(3, 2))
+
+
+class Forgetting(PointwiseNetwork):
+    """Drops half of what it is given, in training."""
 
     @override
-    def forward(self, x: Tensor, t: Tensor, way: str = "plain") -> Tensor:
-        answer = super().forward(x, t)
-        return answer if way == "plain" else self.other((answer + answer) / 2)
-
-    def other(self, answer: Tensor) -> Tensor:
-        """Return what the way "doubled" makes of the plain answer."""
-        return answer
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(x, 0.5, training=self.training), t)
 
 
-class Ways(Pointwise):
-    """The same, with two ways."""
+def test_a_network_that_drops_something_in_training_passes() -> None:
+    class Dropping(Pointwise):
+        """Builds such a network."""
 
-    name: ClassVar[str] = "ways"
-
-    @override
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        return WaysNetwork(in_channels, out_channels)
-
-
-def test_a_network_whose_ways_are_one_function_passes() -> None:
-    check(Ways)
-
-
-def test_a_way_that_is_only_for_evaluations_need_not_learn() -> None:
-    class Evaluating(WaysNetwork):
-        @override
-        def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
-            return ("plain",) if work.training else ("doubled", "plain")
-
-        @override
-        def other(self, answer: Tensor) -> Tensor:
-            return answer.detach()
-
-    class OneLearns(Ways):
-        """Its network learns in one way only."""
+        name: ClassVar[str] = "dropping"
 
         @override
         def build(self, in_channels: int, out_channels: int) -> nn.Module:
-            return Evaluating(in_channels, out_channels)
+            return Forgetting(in_channels, out_channels)
 
-    check(OneLearns)
-
-
-class _Steeper(torch.autograd.Function):
-    """The identity, with a wrong gradient."""
-
-    @staticmethod
-    @override
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    @override
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - torch takes any
-        return 1.01 * gradient
+    check(Dropping)
 
 
-def steeper(answer: Tensor) -> Tensor:
-    wrong: Tensor = _Steeper.apply(answer)  # type: ignore[no-untyped-call]  # torch leaves it so
-    return wrong
+class Choosy(PointwiseNetwork):
+    """Goes with some kinds of prediction only."""
 
-
-SAID = r"way 'doubled' answers inputs of shape \(2, 3, 1, 2, 3\) otherwise than its plain forward"
-
-
-@pytest.mark.parametrize(
-    ("other", "sentence"),
-    [
-        (
-            lambda answer: answer[:, :, :, :1],
-            r"way 'doubled' maps inputs of shape \(2, 3, 1, 2, 3\) to shape \(2, 2, 1, 1, 3\)",
-        ),
-        (lambda answer: answer.bfloat16(), r"way 'doubled' answers float32 with torch\.bfloat16"),
-        (lambda answer: answer * 1.001, SAID),
-        (lambda answer: answer if torch.is_grad_enabled() else answer + 0.001, SAID),
-        (lambda answer: answer + 0.001 if torch.is_grad_enabled() else answer, SAID),
-        (lambda answer: answer.detach(), f"{SAID}: without gradients"),
-        (steeper, r"way 'doubled' has another gradient in \S+ than its plain forward"),
-    ],
-)
-def test_a_way_that_is_another_function_is_caught(
-    other: Callable[[Tensor], Tensor], sentence: str, refuses: Callable[..., None]
-) -> None:
-    class BrokenNetwork(WaysNetwork):
-        @override
-        def other(self, answer: Tensor) -> Tensor:
-            return other(answer)
-
-    refuses(Ways, sentence, build=lambda _self, one, two: BrokenNetwork(one, two))
-
-
-def test_a_network_that_names_no_way_is_caught(refuses: Callable[..., None]) -> None:
-    class Lost(WaysNetwork):
-        @override
-        def ways(self, work: Work, device: torch.device) -> tuple[str, ...]:
-            return ()
-
-    refuses(Ways, "names no way for inputs", build=lambda _self, one, two: Lost(one, two))
-
-
-class DividedNetwork(PointwiseNetwork):
-    """The same, which can be cut behind its first convolution and behind the sigmoid."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *kinds: Prediction) -> None:
         super().__init__(in_channels, out_channels)
-        self.in_channels = in_channels
+        self.kinds = kinds
 
-    def depth(self) -> int:
-        return 3
-
-    def part(self, layers: range) -> nn.Module:
-        return DividedPart(self, layers)
-
-
-class DividedPart(nn.Module):
-    """Some of its layers."""
-
-    def __init__(self, network: DividedNetwork, layers: range) -> None:
-        super().__init__()
-        self.of = layers
-        if 0 in layers:
-            self.first, self.moment = network.first, network.moment
-        if 2 in layers:
-            self.last = network.last
-
-    @override
-    def forward(self, state: State) -> State:
-        if 0 in self.of:
-            x, t = state
-            state = (self.first(x) + self.moment(t[:, None] / 1000)[:, :, None, None, None],)
-        if 1 in self.of:
-            state = (state[0].sigmoid(),)
-        if 2 in self.of:
-            state = (self.last(state[0]),)
-        return state
+    def set_diffusion(self, alphas_bar: Tensor, prediction: Prediction) -> None:
+        del alphas_bar
+        if prediction not in self.kinds:
+            msg = f"It does not go with {prediction}."
+            raise ConfigurationError(msg)
 
 
-class Divided(Pointwise):
-    """Builds a network that can be cut."""
+def choosing(*kinds: Prediction) -> Backbone:
+    class Choosing(Pointwise):
+        """Builds such a network."""
 
-    name: ClassVar[str] = "divided"
-    divisible: ClassVar[bool] = True
+        name: ClassVar[str] = "choosing"
 
-    @override
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        return DividedNetwork(in_channels, out_channels)
-
-
-def test_a_network_whose_parts_are_itself_passes() -> None:
-    check(Divided)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "other", "said"),
-    [(Divided, PointwiseNetwork, "can be cut"), (Pointwise, DividedNetwork, "cannot be cut")],
-)
-def test_a_backbone_that_builds_another_network_than_it_says_is_caught(
-    backbone: type[Backbone], other: Callable[[int, int], nn.Module], said: str, refuses: Callable[..., None]
-) -> None:
-    sentence = rf"says that its network {said} \(divisible\), and builds another"
-    refuses(backbone, sentence, build=lambda _self, one, two: other(one, two))
-
-
-class Renamed(DividedPart):
-    """A part whose weights have other names."""
-
-    def __init__(self, network: DividedNetwork, layers: range) -> None:
-        super().__init__(network, layers)
-        if 2 in layers:
-            self.final = self.last
-            del self.last
-
-
-class Greedy(DividedPart):
-    """A part with the weights of all others."""
-
-    def __init__(self, network: DividedNetwork, layers: range) -> None:
-        super().__init__(network, range(3))
-        self.of = layers
-
-
-class Otherwise(DividedPart):
-    """A part that does something else at its end."""
-
-    @staticmethod
-    def end(h: Tensor) -> Tensor:
-        """Return what is made of what the part would leave."""
-        return h * 1.01
-
-    @override
-    def forward(self, state: State) -> State:
-        return tuple(map(self.end, super().forward(state)))
-
-
-class Steep(Otherwise):
-    """A part with the right answer and wrong gradients."""
-
-    @staticmethod
-    @override
-    def end(h: Tensor) -> Tensor:
-        return steeper(h)
-
-
-class Deaf(Otherwise):
-    """A part that learns nothing."""
-
-    @staticmethod
-    @override
-    def end(h: Tensor) -> Tensor:
-        return h.detach().requires_grad_() * 1
-
-
-@pytest.mark.parametrize(
-    ("part", "sentence"),
-    [
-        (Renamed, "layers do not share out its weights by its names"),
-        (Greedy, "layers do not share out its weights by its names"),
-        (Otherwise, r"cut before layer 1, answers otherwise than in one"),
-        (Steep, r"cut before layer 1, has another gradient in \S+ than in one"),
-        (Deaf, r"cut before layer 1, has another gradient in first\.weight than in one"),
-    ],
-)
-def test_a_part_that_is_not_the_networks_own_is_caught(
-    part: Callable[[DividedNetwork, range], nn.Module], sentence: str, refuses: Callable[..., None]
-) -> None:
-    class BrokenNetwork(DividedNetwork):
         @override
-        def part(self, layers: range) -> nn.Module:
-            return part(self, layers)
+        def build(self, in_channels: int, out_channels: int) -> nn.Module:
+            return Choosy(in_channels, out_channels, *kinds)
 
-    refuses(Divided, sentence, build=lambda _self, one, two: BrokenNetwork(one, two))
-
-
-def test_a_part_that_is_wrong_behind_a_later_cut_only_is_caught(refuses: Callable[..., None]) -> None:
-    class BrokenNetwork(DividedNetwork):
-        @override
-        def part(self, layers: range) -> nn.Module:
-            return Otherwise(self, layers) if layers.start == 2 else super().part(layers)
-
-    sentence = "cut before layer 2, answers otherwise than in one"
-    refuses(Divided, sentence, build=lambda _self, one, two: BrokenNetwork(one, two))
+    return Choosing()
 
 
-def test_a_network_that_says_other_channels_than_it_was_built_for_is_caught(refuses: Callable[..., None]) -> None:
-    class BrokenNetwork(DividedNetwork):
-        def __init__(self, in_channels: int, out_channels: int) -> None:
-            super().__init__(in_channels, out_channels)
-            self.in_channels += 1
-
-    sentence = r"has in_channels=4, and was built for 3\."
-    refuses(Divided, sentence, build=lambda _self, one, two: BrokenNetwork(one, two))
+@pytest.mark.parametrize("kind", ["eps", "x0", "v"])
+def test_a_network_for_one_kind_of_prediction_is_checked_by_that(kind: Prediction) -> None:
+    check(choosing(kind))
 
 
-class DividedWaysNetwork(DividedNetwork, WaysNetwork):
-    """A network that can be cut, and has two ways."""
-
-    @override
-    def part(self, layers: range) -> nn.Module:
-        return DividedWaysPart(self, layers)
+def test_a_network_for_no_kind_of_prediction_is_caught(refuses: Callable[..., None]) -> None:
+    said = "network goes with no kind of prediction: It does not go with eps. It does not go with x0. It does not go"
+    refuses(choosing(), said)
 
 
-class DividedWaysPart(DividedPart):
-    """Some of its layers, with the same ways."""
-
-    @override
-    def forward(self, state: State, way: str = "plain") -> State:
-        after = super().forward(state)
-        return after if way == "plain" else tuple((h + h) / 2 for h in after)
-
-
-class DividedWays(Divided):
-    """Builds a network that can be cut, and has two ways."""
-
-    name: ClassVar[str] = "divided-ways"
-
-    @override
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        return DividedWaysNetwork(in_channels, out_channels)
-
-
-def test_parts_that_go_the_networks_ways_pass() -> None:
-    check(DividedWays)
-
-
-def test_a_part_whose_way_is_another_function_is_caught(refuses: Callable[..., None]) -> None:
-    class BrokenPart(DividedWaysPart):
-        @override
-        def forward(self, state: State, way: str = "plain") -> State:
-            after = super().forward(state, way)
-            return after if way == "plain" else tuple(h * 1.01 for h in after)
-
-    class BrokenNetwork(DividedWaysNetwork):
-        @override
-        def part(self, layers: range) -> nn.Module:
-            return BrokenPart(self, layers)
-
-    sentence = "cut before layer 1 and gone through by 'doubled', answers otherwise than in one"
-    refuses(DividedWays, sentence, build=lambda _self, one, two: BrokenNetwork(one, two))
+def test_what_a_build_cannot_do_is_told_in_a_sentence(refuses: Callable[..., None]) -> None:
+    said = r"Broken's check ends with ZeroDivisionError: .* \(in .*test_backbone\.py, line \d+\)\.$"
+    refuses(Pointwise, said, build=lambda *_: 1 / 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ddmkit import Component, Schedule
+from ddmkit.testing import check
 
 
 class Geometric(Schedule):
@@ -81,9 +82,42 @@ class Growing(Geometric):
         return super().alphas_bar()
 
 
+class Writing(Geometric):
+    """Writes where frozen settings cannot see it."""
+
+    @override
+    def alphas_bar(self) -> Tensor:
+        vars(self)["asked"] = True
+        return super().alphas_bar()
+
+
+class Tabled(Geometric):
+    """Holds a table from the start, and leaves it alone."""
+
+    _table: Tensor = PrivateAttr(default_factory=lambda: torch.linspace(0, 1, 5))
+
+
+class Needy(Geometric):
+    """A setting without a default."""
+
+    thought: str = Field(description="What came to mind.")
+
+
+def test_a_component_may_hold_tensors() -> None:
+    check(Tabled)
+
+
+def test_a_class_whose_settings_have_no_defaults_is_checked_once_it_is_made() -> None:
+    said = r"^Needy has no default for thought: check it made, as Needy\(thought=…\)\.$"
+    with pytest.raises(AssertionError, match=said):
+        check(Needy)
+    check(Needy(thought="of you"))
+
+
 @pytest.mark.parametrize(
     ("component", "sentence"),
     [
+        (Writing, "Writing changes while it is used"),
         (NoHelp, "NoHelp has no docstring"),
         (NoDescription, r"NoDescription\.secret has no description"),
         (Spaced, r"Spaced\.name is 'two words'"),

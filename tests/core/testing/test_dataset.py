@@ -157,6 +157,10 @@ def test_a_dataset_that_is_lost_without_cases_is_caught(
     ("recognises", "sentence"),
     [
         (lambda _, root: root.exists(), r"Broken\.recognises returns True for an empty folder, not False"),
+        (
+            lambda _, root: root.exists() and any(root.iterdir()),
+            "recognises returns True for a folder of notes and tables, without any volume, not False",
+        ),
         (lambda _, root: any(root.iterdir()), r"recognises raises FileNotFoundError: .* for a folder that does not"),
         (lambda *_: False, r"recognises returns False for .*, not True, but finds cases there"),
         (lambda _, root: list(root.glob("*/flair.nii")), r"recognises returns \[\] for an empty folder, not False"),

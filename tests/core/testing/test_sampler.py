@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import sqrt
 from typing import ClassVar, TypeAlias
 
@@ -39,6 +40,20 @@ class Straight(Sampler):
 
 def test_a_sampler_that_keeps_its_promises_passes() -> None:
     check(Straight)
+
+
+class Thresholding(Straight):
+    """Looks at values, which tells nothing of where it makes its tensors."""
+
+    name: ClassVar[str] = "thresholding"
+
+    @override
+    def step(self, x: Tensor, x0: Tensor, here: float, there: float) -> Tensor:
+        return super().step(x, x0 / max(1.0, float(x0.abs().max()) / 1000), here, there)
+
+
+def test_a_sampler_that_looks_at_values_passes() -> None:
+    check(Thresholding)
 
 
 def ends_early(self: Straight, x: Tensor, x0: Tensor, here: float, there: float) -> Tensor:
@@ -86,6 +101,48 @@ def too_noisy(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tenso
     return denoise(sample + 2 * draw(0), 200)
 
 
+def levels_of_its_own(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    betas = torch.linspace(1e-4, 0.02, len(alphas_bar) - 1, dtype=torch.float64)
+    own = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
+    return Straight.sample(self, denoise, noise, own, draw)
+
+
+def thousand_times(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, _: Draw) -> Tensor:
+    x, times = noise, [1000 * left // self.steps for left in range(self.steps, -1, -1)]
+    for t, t_next in pairwise(times):
+        x = self.step(x, denoise(x, t), *(float(alphas_bar[min(time, len(alphas_bar) - 1)]) for time in (t, t_next)))
+    return x
+
+
+def into_levels(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    alphas_bar[-1] = alphas_bar[-1].clamp(min=1e-3)
+    return Straight.sample(self, denoise, noise, alphas_bar, draw)
+
+
+def seeding(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    torch.manual_seed(0)
+    return Straight.sample(self, denoise, noise, alphas_bar, draw)
+
+
+def on_the_processor(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    sample = torch.zeros(noise.shape)
+    sample += Straight.sample(self, denoise, noise, alphas_bar, draw)
+    return sample
+
+
+def mask_on_the_processor(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    return Straight.sample(self, denoise, noise, alphas_bar, draw) * torch.ones(noise.shape)
+
+
+def undefined(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    return Straight.sample(self, denoise, noise, alphas_bar, draw) * float("nan")
+
+
+def not_for_one_time(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+    between = float(alphas_bar[len(alphas_bar) // 2 + 1])
+    return Straight.sample(self, denoise, noise, alphas_bar, draw) * between / between
+
+
 @pytest.mark.parametrize(
     ("methods", "sentence"),
     [
@@ -100,8 +157,25 @@ def too_noisy(self: Straight, denoise: Denoise, noise: Tensor, alphas_bar: Tenso
         ({"sample": first_guess}, "from the exact flow in 20 steps and still"),
         ({"step": damped}, "from the exact flow in 20 steps and still"),
         ({"sample": too_noisy}, "mean and deviation are off by"),
-        ({"order": 2}, r"is of order 1\.0, not 2 as it says"),
-        ({"evaluations": property(lambda self: 2 * self.steps)}, "asks 1 times in 1 steps, not 2 times as it says"),
+        (
+            {"order": 2},
+            r"is of order 1\.0, not 2 as it says: its error falls by a factor of 2 from 80 steps to 160, where 3\.4 is",
+        ),
+        (
+            {"evaluations": property(lambda self: 2 * self.steps)},
+            r"asks 1 times in 1 steps over T = 1, not 2 times as its evaluations say",
+        ),
+        ({"sample": levels_of_its_own}, r"from the exact flow in T = 600 steps, where 0\.05 is allowed; does it"),
+        ({"sample": thousand_times}, "asks for t = 1000, not for a whole number from 1 to T = 600"),
+        ({"sample": into_levels}, "writes into the alphas_bar it is given"),
+        ({"sample": seeding}, "Broken changes torch's global random generator"),
+        ({"sample": on_the_processor}, "given tensors on another device, answers on cpu; make its tensors where the"),
+        (
+            {"sample": mask_on_the_processor},
+            "given tensors on another device, raises RuntimeError: .* make its tensors",
+        ),
+        ({"sample": undefined}, "returns numbers that are not finite"),
+        ({"sample": not_for_one_time}, r"Broken's check ends with IndexError: .*test_sampler\.py, line \d+"),
     ],
 )
 def test_a_broken_sampler_is_caught(methods: dict[str, object], sentence: str, refuses: Callable[..., None]) -> None:

@@ -42,6 +42,8 @@ CACHED = Geometric().alphas_bar()
         (lambda self: Geometric.alphas_bar(self) * 0.99, r"starts at alpha-bar 0\.99"),
         (lambda self: torch.ones(self.timesteps + 1, dtype=torch.float64), "does not fall strictly"),
         (lambda self: 1 - torch.linspace(0, 1, self.timesteps + 1, dtype=torch.float64), r"ends at 0\.0"),
+        (lambda self: Geometric.alphas_bar(self) * float("nan"), "with T = 1000 holds numbers that are not finite"),
+        (lambda self: Geometric.alphas_bar(self).to("meta"), "computes on meta, not on the CPU"),
         (lambda self: CACHED[: self.timesteps + 1], "hands out one tensor twice"),
     ],
 )

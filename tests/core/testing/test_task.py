@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import Example, Figure, LabelTask, SetJudge, Task, VolumeTask
+from ddmkit import DataError, Example, Figure, LabelTask, SetJudge, Task, VolumeTask
 from ddmkit.definition import Scoring
 from ddmkit.judging import Summary
+from ddmkit.scoring import RegionJudge
 from ddmkit.testing import check, check_task
 from ddmkit_plugins.tasks.brats import Brats
 from ddmkit_plugins.tasks.segmentation import SegmentationTask
@@ -61,6 +62,9 @@ class Parts(LabelTask):
         return torch.where(core, 2, torch.where(edema, 1, 0)).to(torch.uint8)
 
 
+OFF = Figure("off", "off", higher_is_better=False)
+
+
 class Brightness(SetJudge):
     """How far the mean brightness of all generated volumes is from that of all real ones."""
 
@@ -71,7 +75,7 @@ class Brightness(SetJudge):
     @property
     @override
     def figures(self) -> tuple[Figure, ...]:
-        return (Figure("off", "off", higher_is_better=False),)
+        return (OFF,)
 
     @override
     def definition(self) -> dict[str, str]:
@@ -241,6 +245,12 @@ def giving_away(self: Parts, example: Example) -> Tensor:
     return torch.cat([Parts.condition(self, example)[:1], shown])
 
 
+def peeping(self: Parts, example: Example) -> Tensor:
+    """Give labels away where there are some."""
+    none = example.labels is None or not example.labels.any()
+    return Parts.condition(self, example) if none else giving_away(self, example)
+
+
 def hinting(self: Parts, example: Example) -> Tensor:
     return Parts.condition(self, example) * (0.5 if example.labels is None else 1)
 
@@ -251,6 +261,7 @@ def hinting(self: Parts, example: Example) -> Tensor:
         (lambda _, example: example.images[:, :4], r"condition has shape \(2, 4, 6, 7\)"),
         (lambda _, example: example.images.mul_(2), "condition writes into the example it is given"),
         (giving_away, "condition depends on the reference"),
+        (peeping, "condition depends on the reference"),
         (hinting, "condition depends on the reference"),
     ],
 )
@@ -265,6 +276,11 @@ def test_a_broken_condition_is_caught(
     [
         ({"readout": lambda _, x0: x0[:, :1]}, r"readout turns shape \(2, 2, 5, 6, 7\) into \(2, 1, 5, 6, 7\)"),
         ({"readout": lambda _, x0: x0 - x0.mean(0)}, "readout mixes the members of an ensemble"),
+        ({"readout": lambda _, x0: x0.log()}, "readout gives numbers that are not finite"),
+        (
+            {"readout": lambda _, x0: x0 * torch.ones(x0.shape)},
+            "readout, given tensors on another device, raises RuntimeError: .*; make its tensors where the samples are",
+        ),
         ({"answer": lambda _, mean: mean.to(torch.uint8)}, r"answer has shape \(2, 5, 6, 7\), not \(5, 6, 7\)"),
         ({"answer": lambda self, mean: Parts.answer(self, mean).long()}, r"answer gives torch\.int64, not uint8"),
         ({"answer": lambda self, mean: 2 * Parts.answer(self, mean)}, "answers with the index 4, but has 2 answers"),
@@ -288,10 +304,61 @@ def test_a_broken_way_from_samples_to_an_answer_is_caught(
         (lambda _, estimate, x0: (estimate - x0).square().sum(), "loss of two examples is not the mean of each one's"),
         (lambda _, estimate, x0: -(estimate - x0).square().mean(), "loss is no smaller at x_0 than beside it"),
         (lambda _, estimate, x0: (estimate.detach() - x0).square().mean(), "loss has no finite gradient"),
+        (
+            lambda _, estimate, x0: ((estimate - x0).square() * torch.ones(x0.shape)).mean(),
+            "loss, given tensors on another device, raises RuntimeError: .* make its tensors where the estimates are",
+        ),
     ],
 )
 def test_a_broken_loss_is_caught(loss: Callable[..., Tensor], sentence: str, refuses: Callable[..., None]) -> None:
     refuses(Parts, sentence, loss=loss, adds_loss=property(lambda _: True))
+
+
+def refusing(_self: Parts, classes: tuple[str, ...]) -> None:
+    if "edema" in classes:
+        msg = "Edema is no word."
+        raise DataError(msg)
+
+
+class Doubled(RegionJudge):
+    """Has Dice twice."""
+
+    @property
+    @override
+    def figures(self) -> tuple[Figure, ...]:
+        return super().figures[:1] * 2
+
+
+class Spreadless(RegionJudge):
+    """Promises the spread of Dice, and has none."""
+
+    @override
+    def summary(self) -> Summary:
+        return {row: {"n": values["n"], "dice_mean": 1.0} for row, values in super().summary().items()}
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({"judge": lambda *_: None}, r"judge returns None, not a RegionJudge"),
+        ({"judge": lambda *_: Brightness()}, r"judge returns <.*Brightness object at .*>, not a RegionJudge"),
+        ({"judge": lambda self, scoring: Doubled(self.regions, scoring)}, "two figures of one name: dice, dice"),
+        ({"judge": lambda self, scoring: Spreadless(self.regions, scoring)}, "no 'dice_std' in the row 'whole' of"),
+        (
+            {"check_classes": refusing},
+            r"check_classes raises DataError: Edema is no word for background, core, edema, w",
+        ),
+    ],
+)
+def test_a_task_of_labels_that_judges_otherwise_than_it_says_is_caught(
+    methods: dict[str, object], sentence: str, refuses: Callable[..., None]
+) -> None:
+    refuses(Parts, sentence, **methods)
+
+
+def test_a_condition_that_holds_the_image_asked_for_is_caught(refuses: Callable[..., None]) -> None:
+    sentence = "condition holds 'flair', which is asked for, as its channel 0; nothing would be left to generate"
+    refuses(Painter, sentence, condition=lambda _, example: 1 - example.images[1:] / 3)
 
 
 def giving_back(_self: Painter, example: Example) -> Tensor:
@@ -302,6 +369,30 @@ def judging(**methods: object) -> Callable[..., SetJudge]:
     """Return a `judge` that gives out the brightness judge, some of its methods replaced."""
     broken = type("Broken", (Brightness,), methods)
     return lambda *_: broken()
+
+
+SEEN: list[float] = []
+
+
+class Sharing(Brightness):
+    """Keeps what it sees where all others look for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._real = SEEN
+
+
+class Guessing(Brightness):
+    """Rolls dice, whose fall it remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._luck = float(np.random.default_rng().random()) / 1000
+
+    @override
+    def summary(self) -> Summary:
+        (row,) = super().summary().values()
+        return {"all": {**row, "off": None if row["off"] is None else row["off"] + self._luck}}
 
 
 def nan_summary(_self: Brightness) -> Summary:
@@ -315,6 +406,22 @@ def nan_summary(_self: Brightness) -> Summary:
         ({"judge": judging(definition=lambda _: {})}, "judge does not say what 'off' means"),
         ({"judge": judging(summary=lambda _: {"all": {"n": 1}})}, "judge has no 'off' in the row 'all'"),
         ({"judge": judging(summary=nan_summary)}, "judge has a summary that is no JSON"),
+        ({"judge": judging(summary=lambda _: {"all": {"off": 0.5}})}, "judge has no 'n' in the row 'all'"),
+        ({"judge": judging(figures=constant((OFF, OFF)))}, "judge has two figures of one name: off, off"),
+        (
+            {"judge": judging(figures=constant((OFF._replace(by_case=True),)))},
+            "judge has no 'off_mean' in the row 'all'",
+        ),
+        (
+            {"judge": lambda *_: Sharing()},
+            "judges say two things of the same answers, .*let each keep what it is shown",
+        ),
+        ({"judge": lambda *_: Guessing()}, "judges say two things of the same answers, .*draw by a seed"),
+        (
+            {"judge": judging(summary=lambda _: {"all": {"n": 1, "off": float(np.random.default_rng().random())}})},
+            "judge sums up one set in two ways, .*draw by a seed",
+        ),
+        ({"judge": lambda *_: None}, r"judge returns None, not a SetJudge"),
         ({"judge": judging(summary=lambda _: {"all": {"n": 1, "off": 0.5}})}, "finds real volumes no better than inve"),
         ({"needs_references": constant(value=False), "x0": giving_back}, "x0 depends on the reference, but"),
     ],

@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from tests.plugins.samplers.walking import ALPHAS_BAR
 
 from ddmkit import ConfigurationError
+from ddmkit.testing import check
 from ddmkit_plugins.samplers.ddim import Ddim
-from ddmkit_plugins.samplers.times import Stride, noise_over_signal
+from ddmkit_plugins.samplers.dpm_solver import DpmSolver
+from ddmkit_plugins.samplers.heun import Heun
+from ddmkit_plugins.samplers.times import GridSampler, Stride, noise_over_signal
 from ddmkit_plugins.schedules.cosine import Cosine
 
 
@@ -75,7 +78,7 @@ def test_karras_times_are_nearest_to_the_papers_levels(rho: float) -> None:
     data=st.data(),
     timesteps=st.integers(1, 300),
     times=st.sampled_from(["uniform", "quadratic", "karras"]),
-    rho=st.floats(0.1, 20),
+    rho=st.floats(2, 20),
 )
 def test_every_grid_joins_up_from_the_last_time_to_zero(
     data: st.DataObject, timesteps: int, times: str, rho: float
@@ -89,7 +92,7 @@ def test_every_grid_joins_up_from_the_last_time_to_zero(
     assert all(before[1] == after[0] for before, after in pairwise(strides))
 
 
-@pytest.mark.parametrize("rho", [0.1, 100])
+@pytest.mark.parametrize("rho", [2, 100])
 @pytest.mark.parametrize("last", [1e-38, 1 - 1e-9])
 def test_any_exponent_serves_any_schedule(rho: float, last: float) -> None:
     alphas_bar = torch.tensor([1.0, 1 - 1e-12, last], dtype=torch.float64)
@@ -100,3 +103,13 @@ def test_any_exponent_serves_any_schedule(rho: float, last: float) -> None:
 def test_exponents_that_no_number_can_bear_are_refused(rho: float) -> None:
     with pytest.raises(ValidationError, match="rho"):
         Ddim(times="karras", rho=rho)
+
+
+@pytest.mark.parametrize(("sampler", "rho"), [(Heun, 2), (Heun, 100), (DpmSolver, 2), (Ddim, 2)])
+def test_a_sampler_keeps_its_promises_at_the_ends_of_the_range_of_rho(sampler: type[GridSampler], rho: float) -> None:
+    check(sampler(times="karras", rho=rho))
+
+
+def test_an_exponent_that_leaves_too_much_to_the_last_steps_is_refused() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        Heun(times="karras", rho=1)
