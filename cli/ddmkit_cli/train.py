@@ -120,12 +120,12 @@ def train(
 
 def _run(registry: Registry, configuration: Configuration, folder: RunFolder, *, resume: bool, skip_bad: bool) -> None:
     from ddmkit.run.plan import bare_network, make_plan
+    from ddmkit.tracking import refuse_unusable
 
     if not resume:
         folder.refuse_if_used()
     configuration.engine.check(bare_network(configuration), configuration.training)
-    for tracker in configuration.tracker:
-        tracker.check()
+    refuse_unusable(configuration.tracker)
     _say_data(configuration)
     bars = Bars()
     with bars.live():

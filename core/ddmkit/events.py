@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ddmkit.errors import named
+from ddmkit.errors import PluginError, named
+from ddmkit.offer import EVENTS
+from ddmkit.origin import package_at
 from ddmkit.registry import Registry
+from ddmkit.tracking import titled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -136,7 +139,9 @@ class Announcer:
 
     def __init__(self, registry: Registry, run: Run, trackers: Iterable[Tracker] = ()) -> None:
         self.run = run
-        self._registries = [registry]
+        self._registry = registry
+        self._trackers: dict[str, Registry] = {}
+        """By how they are named in a warning."""
         self._failed: set[pluggy.HookImpl] = set()
         for tracker in trackers:
             self._let_listen(tracker)
@@ -147,24 +152,45 @@ class Announcer:
         One that fails is not called again for this event: a warning at each of a million steps would help nobody.
         """
         arguments: dict[str, object] = {"run": self.run, **facts}
-        for listener in self._listeners(event):
+        for title, listener in self._listeners(event):
             if listener in self._failed:
                 continue
             try:
                 listener.function(*[arguments[name] for name in listener.argnames])
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a tracker may fail in any way
                 self._failed.add(listener)
-                name = getattr(listener.plugin, "__name__", type(listener.plugin).__name__)
-                said = "The plugin %s failed in %s and is not called for it again: %s"
-                _log.warning(said, name, event, named(error))
+                said = "%s failed in %s and is not called for it again: %s"
+                _log.warning(said, title or _plugin(listener.plugin), event, named(error))
 
     def _let_listen(self, tracker: Tracker) -> None:
         try:
-            self._registries.append(Registry(tracker.listen(self.run)))
+            self._trackers[titled(tracker)] = _heard_by(tracker.listen(self.run))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-            said = "The tracker %s cannot follow this run, which goes on without it: %s"
-            _log.warning(said, tracker.name, named(error))
+            _log.warning("%s cannot follow this run, which goes on without it: %s", titled(tracker), named(error))
 
-    def _listeners(self, event: str) -> Iterator[pluggy.HookImpl]:
-        for registry in self._registries:
-            yield from registry.listeners(event)
+    def _listeners(self, event: str) -> Iterator[tuple[str, pluggy.HookImpl]]:
+        """Yield each with the title of its tracker, if it has one."""
+        for title, registry in (("", self._registry), *self._trackers.items()):
+            yield from ((title, listener) for listener in registry.listeners(event))
+
+
+def _heard_by(listener: object) -> Registry:
+    """Return what calls a tracker's listener.
+
+    Raises:
+        PluginError: it has no hook that could be called, or one that does not fit.
+    """
+    registry = Registry(listener)
+    if not any(registry.listeners(event) for event in EVENTS):
+        msg = (
+            f"listen() returns {listener!r}, which hears of no event; return an object whose methods are hooks, such "
+            "as ddmkit_step_done, each marked with @hookimpl"
+        )
+        raise PluginError(msg)
+    return registry
+
+
+def _plugin(plugin: object) -> str:
+    """Name a plugin that always listens: a module, or an object of one."""
+    name = getattr(plugin, "__name__", type(plugin).__name__)
+    return f"The plugin {name} of {package_at(getattr(plugin, '__module__', name))}"

@@ -19,7 +19,12 @@ def installed() -> list[EntryPoint]:
 
 def package_of(component: type[Component]) -> str:
     """Return the distribution and version of the plugin whose module lies nearest to a component's."""
-    near = {plugin: _shared(module_of(plugin), component.__module__) for plugin in installed()}
+    return package_at(component.__module__)
+
+
+def package_at(module: str) -> str:
+    """Return the distribution and version of the plugin whose module lies nearest to a module."""
+    near = {plugin: _shared(module_of(plugin), module) for plugin in installed()}
     nearest = max(near, key=near.__getitem__, default=None)
     return title_of(nearest) if nearest is not None and near[nearest] else "this program"
 

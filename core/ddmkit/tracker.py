@@ -12,13 +12,16 @@ A complete tracker::
         every: int = Field(default=1, ge=1, description="Steps between two lines.")
 
         def listen(self, run: Run) -> object:
-            return LossWriter(run.folder / "losses.csv", self.every)
+            return LossWriter(run.folder / "losses.csv", self.every, run.first_step)
 
 
     class LossWriter:
-        def __init__(self, path: Path, every: int) -> None:
+        def __init__(self, path: Path, every: int, first_step: int) -> None:
             self._path = path
             self._every = every
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+            # A run that was killed does again, and tells again, the steps after its last checkpoint.
+            path.write_text("".join(line for line in lines if int(line.split(",")[0]) <= first_step), encoding="utf-8")
 
         @hookimpl
         def ddmkit_step_done(self, step: StepDone) -> None:

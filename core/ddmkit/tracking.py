@@ -6,10 +6,13 @@ import difflib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ddmkit.errors import ConfigurationError
+from ddmkit.errors import ConfigurationError, DdmkitError, named
+from ddmkit.origin import package_of
 from ddmkit.tracker import Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ddmkit.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -74,3 +77,27 @@ def installed(registry: Registry, there: Trackers) -> Trackers:
     if missing:
         _log.warning("The run's trackers %s are not installed here; going on without them.", ", ".join(missing))
     return {name: settings for name, settings in there.items() if name in known}
+
+
+def refuse_unusable(trackers: Iterable[Tracker]) -> None:
+    """Ask each tracker whether it can work here.
+
+    Raises:
+        ConfigurationError: one cannot, or fails while it is asked.
+    """
+    for tracker in trackers:
+        try:
+            tracker.check()
+        except DdmkitError:
+            raise
+        except (Exception, SystemExit) as error:
+            msg = (
+                f"{titled(tracker)} cannot be used: its check() fails with {named(error).removesuffix('.')}; leave "
+                f"{tracker.name} out of --tracker (none is --tracker none), or tell its author."
+            )
+            raise ConfigurationError(msg) from error
+
+
+def titled(tracker: Tracker) -> str:
+    """Return what a tracker is called where it fails: by its name, and by its package, whose authors can mend it."""
+    return f"The tracker {tracker.name} of {package_of(type(tracker))}"

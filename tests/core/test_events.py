@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -192,6 +193,26 @@ class Misspelt(Tracker):
         return Listener()
 
 
+class Silent(Tracker):
+    """Forgets to return what it made."""
+
+    name: ClassVar[str] = "silent"
+
+    @override
+    def listen(self, run: Run) -> object:
+        return None
+
+
+class Frail(Tracker):
+    """Returns a listener that fails."""
+
+    name: ClassVar[str] = "frail"
+
+    @override
+    def listen(self, run: Run) -> object:
+        return Broken()
+
+
 def test_a_tracker_hears_only_the_run_that_chose_it_and_after_the_plugins(run: Run) -> None:
     order: list[object] = []
 
@@ -209,7 +230,11 @@ def test_a_tracker_hears_only_the_run_that_chose_it_and_after_the_plugins(run: R
 
 @pytest.mark.parametrize(
     ("tracker", "why"),
-    [(Unreachable(), "no route to host"), (Misspelt(), "a hook ddmkit_stepped that ddmkit does not")],
+    [
+        (Unreachable(), "no route to host"),
+        (Misspelt(), "a hook ddmkit_stepped that ddmkit does not"),
+        (Silent(), "listen() returns None, which hears of no event; return an object"),
+    ],
 )
 def test_a_tracker_that_cannot_begin_is_named_in_a_warning_and_the_others_still_hear(
     run: Run, caplog: pytest.LogCaptureFixture, tracker: Tracker, why: str
@@ -219,5 +244,24 @@ def test_a_tracker_that_cannot_begin_is_named_in_a_warning_and_the_others_still_
     announcer.tell("ddmkit_step_done", step=DONE)
     assert listener.heard == [DONE]
     (record,) = caplog.records
-    assert f"The tracker {tracker.name} cannot follow this run" in record.getMessage()
+    assert f"The tracker {tracker.name} of this program cannot follow this run" in record.getMessage()
     assert why in record.getMessage()
+
+
+def test_a_listener_that_fails_is_named_by_its_tracker_and_its_package(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed = type("Frail", (Frail,), {"__module__": "ddmkit_plugins.trackers.frail", "__doc__": "As installed."})
+    Announcer(Registry(StepOnly()), run, [installed()]).tell("ddmkit_step_done", step=DONE)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"The tracker frail of ddmkit {version('ddmkit')} failed in ddmkit_step_done and is not called for it again: "
+        "ConnectionError: no connection"
+    )
+
+
+def test_a_plugin_that_fails_is_named_with_its_package(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    installed = type("Broken", (Broken,), {"__module__": "ddmkit_plugins.trackers.broken"})
+    Announcer(Registry(installed()), run).tell("ddmkit_step_done", step=DONE)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"The plugin Broken of ddmkit {version('ddmkit')} failed in ddmkit_step")

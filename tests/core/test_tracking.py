@@ -17,6 +17,7 @@ from ddmkit.assembly import assemble, build, options_of, write_tree
 from ddmkit.configuration import Configuration
 from ddmkit.events import Run
 from ddmkit.run.folder import RunFolder
+from ddmkit.tracking import refuse_unusable
 
 Assembled = Callable[..., Configuration]
 
@@ -129,3 +130,35 @@ def test_a_run_is_read_where_its_trackers_are_not_installed(
     assert "The run's trackers diary are not installed here" in caplog.text
     with pytest.raises(UnknownComponentError):
         build(Registry(parts), configuration.tree())
+
+
+class Careless(Diary):
+    """Has a check that fails as nobody expected."""
+
+    name: ClassVar[str] = "careless"
+    fails: str = Field(default="", description="How.")
+
+    @override
+    def check(self) -> None:
+        if self.fails == "by ending the program":
+            raise SystemExit(3)
+        if self.fails == "as it may":
+            msg = "Type pip install ink."
+            raise ConfigurationError(msg)
+        [1].index(2)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("by mistake", r"its check\(\) fails with ValueError: 2 is not in list; leave careless out of --tracker"),
+        ("by ending the program", r"fails with SystemExit: 3; leave"),
+        ("as it may", r"^Type pip install ink\.$"),
+    ],
+)
+def test_a_tracker_whose_check_fails_is_refused_in_a_sentence_that_names_it(how: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence) as caught:
+        refuse_unusable([Diary(), Careless(fails=how)])
+    if how != "as it may":
+        assert str(caught.value).startswith("The tracker careless of this program cannot be used: ")
+    assert "\n" not in str(caught.value)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from math import log, sqrt
+from typing import ClassVar, Self
 
 import pytest
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ddmkit import Component, ConfigurationError
+from ddmkit import Backbone, Component, ConfigurationError, Registry, hookimpl
 from ddmkit.assembly import make
 from ddmkit.testing import check
 from ddmkit_edm.backbone import EdmUNet3d
@@ -115,12 +117,74 @@ def test_another_prediction_than_x0_is_refused_in_a_sentence() -> None:
     [
         ({"inner": "unet"}, r"No backbone is named 'unet'"),
         ({"inner": "edm-unet3d"}, r"would stand in itself: name another"),
-        ({"settings": {"widht": 4}}, r"backbone\.widht is no setting of unet3d-avg\. Did you mean 'width'"),
+        (
+            {"settings": {"widht": 4}},
+            r"^backbone\.settings=\{widht: …\} is no setting of unet3d-avg\. Did you mean 'width'",
+        ),
+        ({"settings": {"width": 0}}, r"^backbone\.settings=\{width: 0\}: .* greater than or equal to"),
     ],
 )
 def test_an_inner_backbone_that_cannot_be_is_refused_in_a_sentence(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         make(EdmUNet3d, "backbone", settings).build(2, 1)
+
+
+class Particular(Backbone):
+    """Says what to type."""
+
+    name: ClassVar[str] = "particular"
+    width: int = Field(default=1, description="Channels.")
+    levels: tuple[bool, ...] = Field(default=(), description="Which attend.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.width == 3:
+            msg = "width=3 is odd: type -o backbone.width=4"
+            raise ValueError(msg)
+        return self
+
+    @override
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        msg = f"It has {self.width} levels: type -o backbone.levels=false,true; or --backbone unet3d-avg."
+        raise ConfigurationError(msg)
+
+
+def test_what_the_inner_backbone_advises_is_what_can_be_typed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plugin:
+        @hookimpl
+        def ddmkit_components(self) -> list[type[Component]]:
+            return [Particular]
+
+    monkeypatch.setattr("ddmkit_edm.backbone.Registry", lambda: Registry(Plugin()))
+    with pytest.raises(
+        ConfigurationError, match=r"^backbone\.settings: width=3 is odd: type -o 'backbone\.settings=\{width: 4\}'\.$"
+    ):
+        EdmUNet3d(inner="particular", settings={"width": 3}).build(2, 1)
+    advice = (
+        r"^It has 2 levels: type -o 'backbone\.settings=\{width: 2, levels: \[false,true\]\}'; "
+        r"or -o backbone\.inner=unet3d-avg\.$"
+    )
+    with pytest.raises(ConfigurationError, match=advice):
+        EdmUNet3d(inner="particular", settings={"width": 2}).build(2, 1)
+
+
+def test_a_network_that_was_not_told_the_noise_says_what_to_call() -> None:
+    with pytest.raises(ConfigurationError, match=r"'edm-unet3d' does not know how noisy .* call its set_diffusion\("):
+        SMALL.build(2, 1)(torch.zeros(1, 2, 8, 8, 8), torch.ones(1))
+
+
+def test_labels_of_minus_one_and_one_are_scaled_to_unit_size_by_their_root_mean_square() -> None:
+    schedule, random = Edm(timesteps=9), torch.Generator().manual_seed(0)
+    levels = schedule.alphas_bar()
+    x0 = torch.where(torch.rand(9, 1, 16, 16, 16, generator=random) < 0.05, 1.0, -1.0)  # of which the mean is -0.9
+    eps = torch.randn(x0.shape, generator=random)
+    shaped = levels[1:].float().reshape(9, 1, 1, 1, 1)
+    inner = Recorder(torch.zeros_like(x0))
+    network = Preconditioned(EdmUNet3d(sigma_data=1), inner, 1)
+    network.set_diffusion(levels, "x0")
+    network(shaped.sqrt() * x0 + (1 - shaped).sqrt() * eps, torch.arange(1.0, 10.0))
+    ((seen, _),) = inner.asked
+    assert seen.square().mean(dim=(1, 2, 3, 4)).tolist() == pytest.approx([1] * 9, abs=0.06)
 
 
 def test_noise_that_does_not_grow_is_refused_in_a_sentence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from ddmkit.testing import Gaussian, check, order_of
 from ddmkit_monai.backbone import MonaiUNet
 from ddmkit_monai.network import PaddedUNet
 from ddmkit_monai.samplers import MonaiDdim, MonaiDdpm, MonaiPndm, visited
+from ddmkit_plugins.samplers.ddpm import Ddpm
 
 SMALL = MonaiUNet(channels=(4, 8), attention_levels=(False, True), blocks=1, head_channels=4, groups=4)
 ALPHAS_BAR = torch.cat([torch.ones(1), (1 - torch.linspace(1e-4, 0.02, 1000)).cumprod(0)]).double()
@@ -98,14 +100,44 @@ def test_padding_does_not_change_what_needs_none() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"channels": [32, 64]}, r"names 2 levels and attention_levels 3: give as many"),
+        ({"channels": [32, 64]}, r"names 2 levels and attention_levels 3: give as many .*_levels=false,true\."),
         ({"groups": 5}, r"groups=5 does not divide channels=32; .* groups may be 1, 2, 4, 8, 16, 32"),
+        ({"groups": 5}, r"as in -o backbone\.groups=4\."),
         ({"head_channels": 48}, r"head_channels=48 does not divide channels=128, where there is attention"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_in_a_sentence(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         make(MonaiUNet, "backbone", settings)
+
+
+@pytest.mark.parametrize(
+    ("channels", "attention", "fits"), [((48, 64), (True, True), 16), ((32, 48, 40), (True, False, True), 8)]
+)
+def test_the_head_channels_that_are_named_divide_all_that_attends(
+    channels: tuple[int, ...], attention: tuple[bool, ...], fits: int
+) -> None:
+    settings = {"channels": channels, "attention_levels": attention, "groups": 8}
+    for refused in (32, 48, 64):
+        with pytest.raises(ConfigurationError, match=rf"-o backbone\.head_channels={fits}\."):
+            make(MonaiUNet, "backbone", {**settings, "head_channels": refused})
+    make(MonaiUNet, "backbone", {**settings, "head_channels": fits})
+
+
+@pytest.mark.parametrize(("monais", "ours"), [("fixed_small", "posterior"), ("fixed_large", "forward")])
+@pytest.mark.parametrize("steps", [1, 50, 1000])
+def test_ddpm_draws_what_ddmkits_own_draws_from_the_same_noise(
+    monais: Literal["fixed_small", "fixed_large"], ours: Literal["posterior", "forward"], steps: int
+) -> None:
+    noise = torch.randn(2, 1, 4, 3, 2, generator=torch.Generator().manual_seed(0))
+    denoise = Gaussian().denoise(ALPHAS_BAR)
+
+    def draw(number: int) -> torch.Tensor:
+        return torch.randn(noise.shape, generator=torch.Generator().manual_seed(number + 1))
+
+    expected = Ddpm(steps=steps, variance=ours).sample(denoise, noise, ALPHAS_BAR, draw)
+    found = MonaiDdpm(steps=steps, variance=monais).sample(denoise, noise, ALPHAS_BAR, draw)
+    assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_ddmkit_finds_all_of_them_once_they_are_installed() -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from array import array
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ddmkit import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from ddmkit.run.folder import RunFolder
 
 
 class Curves(NamedTuple):
@@ -27,30 +25,35 @@ class Curves(NamedTuple):
     figure: Figure | None
     """What that is; None before the first validation."""
     values: dict[str, list[float]]
-    """Of the figure, V of them by region; NaN where it could not be worked out."""
+    """Of the figure, V of them by region; NaN where it could not be worked out, or a validation told nothing of the
+    region."""
 
 
-def read_curves(path: Path) -> Curves:
+def read_curves(folder: RunFolder) -> Curves:
     """Read line by line; a step takes 16 bytes, so that millions fit.
 
     Args:
-        path: of `metrics.jsonl`; where there is none, the curves are empty.
+        folder: of a run; where it has no `metrics.jsonl`, the curves are empty.
     """
     steps, losses = array("q"), array("d")
     validated: list[int] = []
     figure: Figure | None = None
-    values: dict[str, list[float]] = {}
-    for record in _records(path):
+    rows: list[dict[str, float | None]] = []
+    for record in folder.records():
         if record["kind"] == "step":
             steps.append(record["step"])
             losses.append(record["loss"])
         elif record["kind"] == "validation":
             validated.append(record["step"])
             figure = Figure(**record["figures"][0])
-            for region, row in record["summary"].items():
-                value = row[figure.key]
-                values.setdefault(region, []).append(np.nan if value is None else value)
+            rows.append({region: row[figure.key] for region, row in record["summary"].items()})
+    regions = dict.fromkeys(region for row in rows for region in row)  # in the order of their first validation
+    values = {region: [_number(row.get(region)) for row in rows] for region in regions}
     return Curves(np.array(steps), np.array(losses), validated, figure, values)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def thin(values: np.ndarray, width: int) -> np.ndarray:
@@ -65,15 +68,3 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     sums = np.cumsum(np.concatenate([[0.0], values]))
     means: np.ndarray = (sums[width:] - sums[:-width]) / width
     return means
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines; one cut short by a kill is passed over."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue

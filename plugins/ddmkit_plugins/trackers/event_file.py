@@ -10,11 +10,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _PNG_SIDES = slice(16, 24)
 """Where a PNG says its width and height."""
+_BEFORE, _AFTER = 12, 4
+"""Bytes around a record: its length and a checksum of that, and its own checksum."""
 
 
 class EventFile:
@@ -35,7 +37,8 @@ class EventFile:
         self._summaries: Any = summary_pb2
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads a folder's files in the order of their names.
-        self._file = (folder / f"events.out.tfevents.{time.time():.6f}").open("xb", buffering=0)
+        self.path = folder / f"events.out.tfevents.{time.time():.6f}"
+        self._file = self.path.open("xb", buffering=0)
         self._write(file_version="brain.Event:2")
         start = self._events.SessionLog(status=self._events.SessionLog.START)
         self._write(step=first, session_log=start)
@@ -88,3 +91,36 @@ class EventFile:
     def _write_whole(self, record: bytes) -> None:
         if self._file.write(record) < len(record):  # which is all that a full disk says at first
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+
+
+def event_files(folder: Path) -> list[Path]:
+    """Return a folder's event files, the oldest first."""
+    return sorted(folder.glob("*tfevents*"))
+
+
+def steps_held(folder: Path) -> dict[str, int]:
+    """Return the last step that a folder's event files hold, by the first word of curves' names, such as "train"."""
+    from tensorboard.compat.proto import event_pb2
+
+    protocol: Any = event_pb2
+    held: dict[str, int] = {}
+    for event in (protocol.Event.FromString(record) for path in event_files(folder) for record in _records(path)):
+        if event.session_log.status == protocol.SessionLog.START:
+            held = {word: min(step, event.step - 1) for word, step in held.items()}
+        words = {value.tag.partition("/")[0] for value in event.summary.value if value.HasField("simple_value")}
+        held |= dict.fromkeys(words, event.step)
+    return held
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """Yield the records of a file up to one that is cut short.
+
+    TensorBoard's own reader works out checksums in Python, which takes a minute for a million steps.
+    """
+    with path.open("rb") as file:
+        while len(before := file.read(_BEFORE)) == _BEFORE:
+            (length,) = struct.unpack_from("<Q", before)
+            if len(record := file.read(length)) < length:
+                return
+            file.seek(_AFTER, os.SEEK_CUR)
+            yield record

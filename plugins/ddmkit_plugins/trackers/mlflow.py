@@ -37,6 +37,9 @@ class Mlflow(Tracker):
     )
     experiment: str = Field(default="ddmkit", min_length=1, description="Under which the run is filed.")
     run_name: str | None = Field(default=None, min_length=1, description="null: that of the run's folder.")
+    patience: float = Field(
+        default=30, ge=0, allow_inf_nan=False, description="Seconds that the end of a run waits for a server, at most."
+    )
 
     @override
     def check(self) -> None:
@@ -58,7 +61,8 @@ class MlflowSender:
 
             return MlflowRun(tracker, run)
 
-        self._follower = Follower(tracker.name, run.folder / "metrics.jsonl", connect)
+        metrics = run.folder / "metrics.jsonl"
+        self._follower = Follower(tracker.name, metrics, connect, patience=tracker.patience)
 
     @hookimpl
     def ddmkit_run_ended(self, report: Report) -> None:

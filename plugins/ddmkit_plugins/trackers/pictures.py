@@ -29,7 +29,9 @@ def ddmkit_run_ended(run: Run, report: Report) -> None:
 
 
 def _draw_curves(run: Run) -> None:
+    from ddmkit.run.folder import RunFolder
     from ddmkit_plugins.trackers.curves import read_curves
     from ddmkit_plugins.trackers.drawing import draw_curves
 
-    draw_curves(read_curves(run.folder / "metrics.jsonl"), run.folder / "pictures" / "curves.png")
+    folder = RunFolder(run.folder)
+    draw_curves(read_curves(folder), folder.pictures / "curves.png")

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from ddmkit import hookimpl
 from ddmkit.assembly import write_tree
 from ddmkit.run.folder import RunFolder
-from ddmkit_plugins.trackers.event_file import EventFile
+from ddmkit_plugins.trackers.event_file import EventFile, event_files, steps_held
 from ddmkit_plugins.trackers.scalars import scalars_of, settings_of, step_scalars, validation_scalars
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ddmkit.events import Report, Run, StepDone, Validation
 
 
@@ -23,11 +25,10 @@ class TensorBoardWriter:
 
     def __init__(self, run: Run) -> None:
         self._folder = run.folder / "tensorboard"
-        followed = any(self._folder.glob("*tfevents*"))
+        held = steps_held(self._folder)
         self._events = EventFile(self._folder, run.first_step + 1)
         self._end: EventFile | None = None
-        if run.first_step and not followed:
-            self._catch_up(run)
+        self._catch_up(run, held)
         self._tell_settings(run)
 
     @hookimpl
@@ -41,21 +42,33 @@ class TensorBoardWriter:
 
     @hookimpl
     def ddmkit_run_ended(self, run: Run, report: Report) -> None:
-        for path in sorted((run.folder / "pictures").glob("*.png")):
-            self._at_end().add_picture(report.step, f"pictures/{path.stem}", path.read_bytes())
-        for events in (self._events, self._end):
-            if events is not None:
-                events.close()
+        try:
+            for path in sorted((run.folder / "pictures").glob("*.png")):
+                self._at_end().add_picture(report.step, f"pictures/{path.stem}", path.read_bytes())
+        finally:
+            for events in (self._events, self._end):
+                if events is not None:
+                    events.close()
 
     def _at_end(self) -> EventFile:
         if self._end is None:
             self._end = EventFile(self._folder / "end", first=0)
+            for path in event_files(self._folder / "end"):
+                if path != self._end.path:  # TensorBoard's fast loader shows all steps of all files
+                    path.unlink()
         return self._end
 
-    def _catch_up(self, run: Run) -> None:
-        """Tell what came before, of a run that chose this tracker late."""
+    def _catch_up(self, run: Run, held: Mapping[str, int]) -> None:
+        """Tell what came before and is not there: this tracker may have been chosen late, or left out for a while.
+
+        Args:
+            run: that goes on.
+            held: the last step that is there, by the first word of curves' names.
+        """
         for record in RunFolder(run.folder).records():
-            self._events.add_scalars(record["step"], scalars_of(record))
+            word = "train" if record["kind"] == "step" else record["kind"]
+            if record["step"] > held.get(word, 0):
+                self._events.add_scalars(record["step"], scalars_of(record))
 
     def _tell_settings(self, run: Run) -> None:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb

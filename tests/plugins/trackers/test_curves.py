@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from ddmkit import Figure
+from ddmkit.run.folder import RunFolder
 from ddmkit_plugins.trackers.curves import read_curves, running_mean, thin
+from ddmkit_plugins.trackers.drawing import draw_curves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +28,7 @@ def test_curves_hold_the_steps_and_the_validations_and_nothing_else(tmp_path: Pa
     ]
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"kind": "st', encoding="utf-8")
-    curves = read_curves(path)
+    curves = read_curves(RunFolder(tmp_path))
     assert curves.steps.tolist() == [1, 2]
     assert curves.losses.tolist() == [0.5, 0.125]
     assert curves.validated == [2]
@@ -34,8 +36,22 @@ def test_curves_hold_the_steps_and_the_validations_and_nothing_else(tmp_path: Pa
     assert curves.values == {"whole": [0.5], "core": [0.25]}
 
 
+def test_a_region_that_a_validation_says_nothing_of_has_a_gap_there(tmp_path: Path) -> None:
+    figure = Figure("dice", "Dice", higher_is_better=True, by_case=True)
+    folder = RunFolder(tmp_path)
+    for step, told in ((10, {"whole": 0.5}), (20, {"whole": 0.75, "core": 0.25}), (30, {"core": None})):
+        summary = {region: {"dice_mean": value} for region, value in told.items()}
+        folder.append_metrics({"kind": "validation", "step": step, "summary": summary, "figures": [figure._asdict()]})
+    curves = read_curves(folder)
+    assert list(curves.values) == ["whole", "core"]
+    assert curves.values["whole"] == pytest.approx([0.5, 0.75, np.nan], nan_ok=True)
+    assert curves.values["core"] == pytest.approx([np.nan, 0.25, np.nan], nan_ok=True)
+    draw_curves(curves, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").is_file()
+
+
 def test_a_run_without_metrics_has_empty_curves(tmp_path: Path) -> None:
-    curves = read_curves(tmp_path / "metrics.jsonl")
+    curves = read_curves(RunFolder(tmp_path))
     assert len(curves.steps) == len(curves.losses) == len(curves.validated) == len(curves.values) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -115,14 +116,100 @@ def test_what_fails_is_warned_of_once_and_tried_again_with_a_new_connection(
     assert f"ddmkit train --resume {metrics.parent}." in record.getMessage()
 
 
-def test_what_still_fails_at_the_end_is_said(metrics: Path, caplog: pytest.LogCaptureFixture) -> None:
-    add(metrics, 1)
-    box = Box([], fails=lambda: True)
+def test_what_a_connection_has_lost_is_offered_to_the_next(metrics: Path) -> None:
+    lost: list[object] = []
+    kept: list[object] = []
+    broken = threading.Event()
+    first, second = Box(lost, fails=broken.is_set), Box(kept)
+    boxes = iter((first, second))
+    add(metrics, 1, 2)
+    follower = follow(metrics, lambda: next(boxes))
+    assert first.took.wait(30)
+    broken.set()
+    add(metrics, 3)
+    assert second.took.wait(30)
+    follower.end(COMPLETED)
+    assert (lost, kept) == ([1, 2], [1, 2, 3, "completed"])
+
+
+class FailingAtTheEnd(Box):
+    """Fails so many times when it is told of the end."""
+
+    def __init__(self, taken: list[object], times: float) -> None:
+        super().__init__(taken)
+        self._times = times
+        self.tries = 0
+
+    @override
+    def end(self, report: Report) -> None:
+        self.tries += 1
+        if self.tries <= self._times:
+            msg = "no room"
+            raise OSError(msg)
+        super().end(report)
+
+
+def test_the_end_of_a_run_tries_again_what_fails_until_it_works(
+    metrics: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: list[object] = []
+    box = FailingAtTheEnd(taken, times=3)
     with caplog.at_level(logging.WARNING):
-        follow(metrics, lambda: box, interval=30).end(COMPLETED)
-    first, *_, last = [record.getMessage() for record in caplog.records]
-    assert "fails with ConnectionError: no answer from the server. The run" in first
-    assert first == last or "has not taken everything. The run" in last
+        follow(metrics, lambda: box).end(COMPLETED)
+    assert taken == ["completed"]
+    assert box.tries == 3 + 1
+    (record,) = caplog.records
+    expected = "The tracker box fails with OSError: no room. The run has ended and waits for it, 30 s at most."
+    assert record.getMessage() == expected
+
+
+def test_what_is_not_sent_once_patience_is_spent_is_said_with_what_sends_it(
+    metrics: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = FailingAtTheEnd([], times=math.inf)
+    with caplog.at_level(logging.WARNING):
+        follow(metrics, lambda: box, patience=1).end(COMPLETED)
+    assert box.tries > 1
+    assert caplog.records[-1].getMessage() == (
+        "The tracker box had not taken everything within the 1 s that the end of a run waits, and fails with OSError: "
+        f"no room; {metrics} keeps what is missing: send it by ddmkit train --resume "
+        f"{metrics.parent}."
+    )
+
+
+def test_what_failed_all_along_is_said_once_while_the_run_goes_on_and_once_at_its_end(
+    metrics: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = threading.Event()
+
+    def fails() -> bool:
+        failed.set()
+        return True
+
+    add(metrics, 1)
+    with caplog.at_level(logging.WARNING):
+        follower = follow(metrics, lambda: Box([], fails), patience=0.05)
+        assert failed.wait(30)
+        while not caplog.records:
+            pass
+        follower.end(COMPLETED)
+    first, last = [record.getMessage() for record in caplog.records]
+    assert "fails with ConnectionError: no answer from the server. The run goes on" in first
+    assert "had not taken everything within the 0.05 s that the end of a run waits, and fails with Connection" in last
+
+
+def test_a_library_that_ends_the_program_is_no_silent_loss(metrics: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tried = threading.Event()
+
+    def connect() -> Receiver:
+        tried.set()
+        raise SystemExit(2)
+
+    with caplog.at_level(logging.WARNING):
+        follower = follow(metrics, connect, patience=0.05)
+        assert tried.wait(30)
+        follower.end(COMPLETED)
+    assert "and fails with SystemExit: 2; " in caplog.text
 
 
 def test_the_end_of_a_run_waits_for_no_receiver_longer_than_it_has_patience(
@@ -132,7 +219,8 @@ def test_the_end_of_a_run_waits_for_no_receiver_longer_than_it_has_patience(
     stuck = Stuck()
     with caplog.at_level(logging.WARNING):
         follow(metrics, lambda: stuck, patience=0.05).end(COMPLETED)
-    assert "The tracker box has not taken everything within 0.05 s. The run" in caplog.text
+    (record,) = caplog.records
+    assert "The tracker box had not taken everything within the 0.05 s that the end" in record.getMessage()
     stuck.let_go.set()
 
 

@@ -53,8 +53,11 @@ def test_an_mlflow_tracker_keeps_its_promises(tracker: Mlflow, quick: Configurat
     check(Mlflow)
     with patch.dict("os.environ"):  # to which the tracker adds
         check_tracker(tracker, quick)
-    (stored,) = runs(client)
-    assert stored.info.status == "FINISHED"
+    by_name = {found.info.run_name: found for found in runs(client)}
+    assert by_name.keys() == {"run", "straight", "volumes"}
+    assert {found.info.status for found in by_name.values()} == {"FINISHED"}
+    assert history(client, by_name["volumes"], "test/all/mmd") == [(2, 0.125)]
+    stored = by_name["run"]
     assert history(client, stored, "train/loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3), (4, 1 / 4)]
     assert history(client, stored, "test/whole/dice") == [(4, 0.625)]
 

@@ -61,7 +61,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     folder.path.mkdir()
     for record in records:
         folder.append_metrics(record)
-    draw_curves(read_curves(folder.metrics_file), path)
+    draw_curves(read_curves(folder), path)
 
 
 def has(image: np.ndarray, colour: tuple[float, float, float]) -> bool:

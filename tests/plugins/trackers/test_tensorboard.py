@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import struct
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tests.plugins.trackers.told import MEANS, step, validation, write_steps, write_validation
 
@@ -20,6 +22,7 @@ from ddmkit.configuration import Configuration
 from ddmkit.events import Report, Run
 from ddmkit.run.folder import RunFolder
 from ddmkit.testing import check, check_tracker
+from ddmkit_plugins.trackers.event_file import steps_held
 from ddmkit_plugins.trackers.tensorboard import TensorBoard
 from ddmkit_plugins.trackers.tensorboard_writer import TensorBoardWriter
 
@@ -32,6 +35,13 @@ def read(folder: Path) -> EventAccumulator:
 
 def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in read(folder).Scalars(tag)]
+
+
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    """Return the points of a curve that stand in the files, as TensorBoard's fast loader shows them: all."""
+    loaders = [EventFileLoader(str(path)) for path in sorted(folder.glob("*tfevents*"))]
+    values = [(event.step, value) for loader in loaders for event in loader.Load() for value in event.summary.value]
+    return [(step, value.tensor.float_val[0]) for step, value in values if value.tag == tag]
 
 
 def draw(run: Run, name: str, shade: float) -> bytes:
@@ -113,6 +123,7 @@ def test_the_end_of_a_run_that_went_on_replaces_its_earlier_end(make_run: Callab
         drawn = draw(run, "case-1", shade)
         writer.ddmkit_run_ended(run, Report("completed", steps))
     end = run.folder / "tensorboard" / "end"
+    assert [event.step for event in EventFileLoader(str(*end.iterdir())).Load() if event.summary.value] == [2, 4]
     assert {name: curve(end, f"test/whole/{name}") for name in MEANS} == {
         name: [(2, value)] for name, value in MEANS.items()
     }
@@ -131,6 +142,69 @@ def test_a_tracker_that_is_chosen_late_tells_what_came_before(make_run: Callable
     assert curve(run.folder / "tensorboard", "train/loss") == [(1, 1.0), (2, 0.5), (3, 0.5)]
     assert curve(run.folder / "tensorboard", "validation/whole/dice") == [(2, MEANS["dice"])]
     writer.ddmkit_run_ended(run, Report("failed", 3))
+
+
+def test_a_tracker_that_was_left_out_for_a_while_tells_what_it_missed_and_nothing_twice(
+    make_run: Callable[..., Run],
+) -> None:
+    run = make_run()
+    folder = RunFolder(run.folder)
+    writer = TensorBoardWriter(run)
+    for number in (1, 2):
+        write_steps(folder, step(number, loss=1.0))
+        writer.ddmkit_step_done(step(number, loss=1.0))
+    writer.ddmkit_run_ended(run, Report("interrupted", 2))
+    write_steps(folder, step(3, loss=0.25), step(4, loss=0.25))  # by --resume --tracker none
+    write_validation(folder, validation(4))
+    again = make_run(first_step=4)
+    writer = TensorBoardWriter(again)
+    writer.ddmkit_step_done(step(5))
+    writer.ddmkit_run_ended(again, Report("interrupted", 5))
+    expected = [(1, 1.0), (2, 1.0), (3, 0.25), (4, 0.25), (5, 0.5)]
+    assert points(run.folder / "tensorboard", "train/loss") == expected
+    assert curve(run.folder / "tensorboard", "train/loss") == expected
+    assert curve(run.folder / "tensorboard", "validation/whole/dice") == [(4, MEANS["dice"])]
+
+
+def test_what_a_later_file_took_back_is_told_again_where_it_was_missed(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    folder = RunFolder(run.folder)
+    killed = TensorBoardWriter(run)
+    for number in (1, 2, 3, 4):
+        killed.ddmkit_step_done(step(number, loss=1.0))
+    killed.ddmkit_run_ended(run, Report("failed", 4))
+    write_steps(folder, step(1, loss=1.0))
+    resumed = make_run(first_step=1)  # killed again before its first step, and gone on with untracked
+    TensorBoardWriter(resumed).ddmkit_run_ended(resumed, Report("failed", 1))
+    write_steps(folder, step(2, loss=0.25), step(3, loss=0.25))
+    last = make_run(first_step=3)
+    TensorBoardWriter(last).ddmkit_run_ended(last, Report("failed", 3))
+    assert curve(run.folder / "tensorboard", "train/loss") == [(1, 1.0), (2, 0.25), (3, 0.25)]
+
+
+def test_a_file_that_a_kill_cut_short_is_read_up_to_there(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    killed = TensorBoardWriter(run)
+    for number in (1, 2):
+        killed.ddmkit_step_done(step(number))
+    killed.ddmkit_run_ended(run, Report("failed", 2))
+    (path,) = (path for path in (run.folder / "tensorboard").iterdir() if path.is_file())
+    whole = path.read_bytes()
+    for cut, held in ((0, 2), (1, 2), (20, 1), (len(whole) - 5, None)):
+        path.write_bytes(whole[: len(whole) - cut])
+        assert steps_held(run.folder / "tensorboard").get("train") == held
+
+
+def test_a_picture_that_is_none_leaves_the_files_closed(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    draw(run, "a-case", 0.5)
+    (run.folder / "pictures" / "b-case.png").write_bytes(b"cut short")
+    writer = TensorBoardWriter(run)
+    with pytest.raises(struct.error):
+        writer.ddmkit_run_ended(run, Report("completed", 2))
+    with pytest.raises(ValueError, match="closed file"):
+        writer.ddmkit_step_done(step(3))
+    assert len(read(run.folder / "tensorboard" / "end").Images("pictures/a-case")) == 1
 
 
 def test_what_a_full_disk_does_not_take_spoils_nothing_that_comes_after(make_run: Callable[..., Run]) -> None:

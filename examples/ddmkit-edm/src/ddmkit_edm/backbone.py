@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from ddmkit import Backbone, ConfigurationError, Registry
+from ddmkit_edm.advice import as_typed_here
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +27,11 @@ class EdmUNet3d(Backbone):
         default={}, description="Settings of the inner backbone, as in -o 'backbone.settings={width: 16, blocks: 1}'."
     )
     sigma_data: float = Field(
-        default=0.5, gt=0, le=100, description="Standard deviation of x_0, over voxels and cases together."
+        default=0.5,
+        gt=0,
+        le=100,
+        description="Root mean square of x_0, about 0 and not about its mean, over voxels and cases together: 1 for "
+        "labels of -1 and 1.",
     )
     time_scale: float = Field(
         default=100.0,
@@ -48,10 +53,14 @@ class EdmUNet3d(Backbone):
                 f"backbone.inner={self.inner} would stand in itself: name another, as in -o backbone.inner=unet3d-avg."
             )
             raise ConfigurationError(msg)
-        return component(Registry(), Backbone, {**self.settings, "name": self.inner})
+        with as_typed_here(self.settings):
+            return component(Registry(), Backbone, {**self.settings, "name": self.inner})
 
     @override
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
         from ddmkit_edm.network import Preconditioned
 
-        return Preconditioned(self, self.wrapped().build(in_channels, out_channels), out_channels)
+        inner = self.wrapped()
+        with as_typed_here(self.settings):
+            network = inner.build(in_channels, out_channels)
+        return Preconditioned(self, network, out_channels)

@@ -25,7 +25,10 @@ class Scales(NamedTuple):
 
     @classmethod
     def of(cls, sigma: Tensor, sigma_data: float) -> Scales:
-        """Return them for noise over signal, sigma, and the standard deviation of the data."""
+        """Return them for noise over signal, sigma, and the root mean square of the data.
+
+        The paper calls that the standard deviation: its data have mean 0.
+        """
         total = sigma.square() + sigma_data**2
         return cls(sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4)
 
@@ -63,7 +66,17 @@ class Preconditioned(nn.Module):
         self.log_sigmas = ((1 - levels) / levels).sqrt().log().float().to(self.log_sigmas.device)
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Return noise over signal at times (N,), from 1 to T; between whole ones its logarithm is linear."""
+        """Return noise over signal at times (N,), from 1 to T; between whole ones its logarithm is linear.
+
+        Raises:
+            ConfigurationError: nobody said how noisy each time is.
+        """
+        if not len(self.log_sigmas):
+            msg = (
+                f"The network of {self._settings.name!r} does not know how noisy each time is: call its set_diffusion("
+                "schedule.alphas_bar(), 'x0') before it is used, as ddmkit does."
+            )
+            raise ConfigurationError(msg)
         places = (t.float() - 1).clamp(0, len(self.log_sigmas) - 1)
         before = places.floor().long()
         after = (before + 1).clamp(max=len(self.log_sigmas) - 1)

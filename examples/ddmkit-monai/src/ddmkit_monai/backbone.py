@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -33,10 +34,12 @@ class MonaiUNet(Backbone):
 
     @model_validator(mode="after")
     def _levels_are_as_many(self) -> Self:
-        if len(self.channels) != len(self.attention_levels):
+        levels = len(self.channels)
+        if levels != len(self.attention_levels):
+            example = ",".join(["false"] * (levels - 1) + ["true"])
             msg = (
-                f"channels names {len(self.channels)} levels and attention_levels {len(self.attention_levels)}: give "
-                "as many true or false as channels, as in -o backbone.attention_levels=false,false,true"
+                f"channels names {levels} levels and attention_levels {len(self.attention_levels)}: give as many true "
+                f"or false as channels, as in -o backbone.attention_levels={example}"
             )
             raise ValueError(msg)
         return self
@@ -46,21 +49,24 @@ class MonaiUNet(Backbone):
         for channels in self.channels:
             if channels % self.groups:
                 fitting = [n for n in range(1, min(self.channels) + 1) if all(c % n == 0 for c in self.channels)]
+                below = max(n for n in fitting if n <= self.groups)
                 msg = (
                     f"groups={self.groups} does not divide channels={channels}; with these channels groups may be "
-                    f"{', '.join(map(str, fitting))}"
+                    f"{', '.join(map(str, fitting))}, as in -o backbone.groups={below}"
                 )
                 raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _heads_divide_what_attends(self) -> Self:
-        attending = [c for c, attends in zip(self.channels, self.attention_levels, strict=True) if attends]
-        for channels in (*attending, self.channels[-1]):
+        levels = [c for c, attends in zip(self.channels, self.attention_levels, strict=True) if attends]
+        attending = (*levels, self.channels[-1])
+        for channels in attending:
             if channels % self.head_channels:
+                largest = gcd(*attending)
                 msg = (
                     f"head_channels={self.head_channels} does not divide channels={channels}, where there is "
-                    f"attention: choose a divisor, such as -o backbone.head_channels={channels}"
+                    f"attention: choose a divisor of {largest}, such as -o backbone.head_channels={largest}"
                 )
                 raise ValueError(msg)
         return self

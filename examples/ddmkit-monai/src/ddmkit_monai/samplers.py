@@ -41,7 +41,10 @@ class MonaiSampler(Sampler):
 
 
 class MonaiDdim(MonaiSampler):
-    """MONAI's DDIMScheduler without fresh noise: the sample is a function of x_T."""
+    """MONAI's DDIMScheduler without fresh noise: the sample is a function of x_T.
+
+    Song, Meng & Ermon (2021), eq. 12 with sigma = 0, https://arxiv.org/abs/2010.02502.
+    """
 
     name: ClassVar[str] = "monai-ddim"
 
@@ -56,7 +59,10 @@ class MonaiDdim(MonaiSampler):
 
 
 class MonaiDdpm(MonaiSampler):
-    """MONAI's DDPMScheduler: each step draws from the posterior of the forward process."""
+    """MONAI's DDPMScheduler: each step draws from the posterior of the forward process.
+
+    Ho, Jain & Abbeel (2020), algorithm 2 with eqs. 6 and 7, https://arxiv.org/abs/2006.11239.
+    """
 
     name: ClassVar[str] = "monai-ddpm"
     variance: Literal["fixed_small", "fixed_large"] = Field(
@@ -66,16 +72,12 @@ class MonaiDdpm(MonaiSampler):
 
     @override
     def walk(self, denoise: Denoise, noise: Tensor, levels: Tensor, draw: Draw, times: Sequence[int]) -> Tensor:
-        import torch
-
-        from ddmkit_monai.schedulers import ddpm, seeded_by
+        from ddmkit_monai.schedulers import ddpm, posterior
 
         scheduler, x = ddpm(levels, self.variance), noise
         for number, index in enumerate(reversed(range(len(times)))):
-            # MONAI draws by itself: each member from a generator of its own, which ddmkit's noise seeds.
-            members = zip(denoise(x, times[index]), x, draw(number), strict=True)
-            steps = [scheduler.step(x0[None], index, x_t[None], seeded_by(fresh))[0] for x0, x_t, fresh in members]
-            x = torch.cat(steps)
+            mean, deviation = posterior(scheduler, index, denoise(x, times[index]), x)
+            x = mean + deviation * draw(number) if index else mean
         return x
 
 

@@ -7,7 +7,6 @@ are right however many steps there are, and it keeps nothing from one sample to 
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,7 +50,12 @@ def pndm(alphas_bar: Tensor) -> PNDMScheduler:
     return PNDMScheduler(**_table(alphas_bar), skip_prk_steps=True, set_alpha_to_one=True)
 
 
-def seeded_by(noise: Tensor) -> torch.Generator:
-    """Return a generator that a member's noise seeds, on its device: the same noise, the same numbers."""
-    digest = hashlib.sha256(noise.flatten()[:16].cpu().numpy().tobytes()).digest()
-    return torch.Generator(noise.device).manual_seed(int.from_bytes(digest[:7], "little"))
+def posterior(scheduler: DDPMScheduler, index: int, x0: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean, of x_t's shape, and standard deviation, a scalar, of what the scheduler's step draws from.
+
+    Its `step` draws by itself, from a generator that gives other numbers on a GPU than on a CPU; ddmkit's noise is the
+    same on both. What `step` is made of has no public name.
+    """
+    mean: Tensor = scheduler._get_mean(index, x0, x_t)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    variance: Tensor = scheduler._get_variance(index)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return mean, variance.sqrt()
