@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ from ddmkit import tracking
 from ddmkit.component import Component, Settings
 from ddmkit.configuration import INTERFACES, Configuration
 from ddmkit.errors import ConfigurationError, one_line
+from ddmkit.spelling import did_you_mean
 from ddmkit.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _parse(option: str, tree: Tree) -> Tree:
         raise ConfigurationError(msg)
     known = [*_KINDS, _TRACKER, *Configuration.SECTIONS]
     if part not in known:
-        msg = f"-o {option}: there is no {part!r} to set.{_nearest(part, known)} Known: {', '.join(known)}."
+        msg = f"-o {option}: there is no {part!r} to set.{did_you_mean(part, known)} Known: {', '.join(known)}."
         raise ConfigurationError(msg)
     if part in _KINDS and part not in tree:
         msg = f"-o {option}: no {part} is chosen; add --{part} NAME."
@@ -289,9 +289,4 @@ def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
 
 def _no_setting(where: str, name: str, known: Sequence[str], owner: str = "", meant: str = "") -> str:
     """Say that there is no such setting, what may be meant by it, by default the nearest, and which ones there are."""
-    return f"{where} is no setting{owner}.{meant or _nearest(name, known)} Settings: {', '.join(known) or 'none'}."
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f"{where} is no setting{owner}.{meant or did_you_mean(name, known)} Settings: {', '.join(known) or 'none'}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import warnings
@@ -13,6 +12,7 @@ from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentE
 from ddmkit.interface import declared, misfit, written
 from ddmkit.offer import Manager, Offer
 from ddmkit.origin import installed, module_of, title_of
+from ddmkit.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,9 +185,9 @@ class Registry:
             self._manager.register(plugin, name=str(id(plugin)))
 
     def _unknown(self, kind: str, name: str, names: list[str]) -> str:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+        near = nearest(name, names)
         parts = [f"No {kind} is named {name!r}."]
-        parts += [f"Did you mean {near[0]!r}?"] if near else []
+        parts += [f"Did you mean {near!r}?"] if near else []
         parts += [f"Installed: {', '.join(names) or 'none'}."]
         parts += [] if near else ["If it comes with a plugin, install that plugin's package (again)."]
         parts += [f"(The plugin {plugin} {error}.)" for plugin, error in self.broken.items()]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from typing import TYPE_CHECKING, Any
 
 from ddmkit.errors import ConfigurationError
+from ddmkit.spelling import nearest
 from ddmkit.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def setting(option: str, place: str, value: Any, there: Trackers) -> Trackers:  
         msg = f"-o {option}: a tracker's setting is typed tracker.NAME.FIELD=VALUE; choose trackers by --tracker NAME."
         raise ConfigurationError(msg)
     if name not in there:
-        near = difflib.get_close_matches(name, there, n=1)
-        advice = f"did you mean tracker.{near[0]}.{field}?" if near else f"add --tracker {','.join([*there, name])}."
+        near = nearest(name, there)
+        advice = f"did you mean tracker.{near}.{field}?" if near else f"add --tracker {','.join([*there, name])}."
         msg = f"-o {option}: no tracker {name!r} is chosen; {advice}"
         raise ConfigurationError(msg)
     return {name: {field: value}}
