@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmkit.errors import ConfigurationError
 from ddmkit.spelling import nearest
-from ddmkit.tracker import Tracker
+from ddmkit.tracker import NO_TRACKER, Tracker
 
 if TYPE_CHECKING:
     from ddmkit.registry import Registry
@@ -16,8 +16,6 @@ _log = logging.getLogger(__name__)
 
 Trackers = dict[str, dict[str, Any]]
 """Settings by name, of a tracker by its name."""
-_NONE = "none"
-"""What is typed in place of names for no tracker."""
 
 
 def trackers_of(part: Any) -> Trackers:  # noqa: ANN401 - whatever stood in the user's YAML
@@ -39,7 +37,7 @@ def merged(old: Trackers, new: Trackers) -> Trackers:
 
 def chosen(there: Trackers, names: str) -> Trackers:
     """Return the trackers that are named, "a,b" or "none", and no others; those that are there keep their settings."""
-    listed = [] if names.strip() == _NONE else [name.strip() for name in names.split(",")]
+    listed = [] if names.strip() == NO_TRACKER else [name.strip() for name in names.split(",")]
     return {name: there.get(name, {}) for name in listed}
 
 
