@@ -113,6 +113,14 @@ class Typed(NamedTuple):
         Raises:
             ConfigurationError: something is unknown, missing or out of range.
         """
+        from ddmkit.run.packages import naming_packages
+
+        if self.config is None:
+            return self._assembled(registry)
+        with naming_packages(self.config, registry):
+            return self._assembled(registry)
+
+    def _assembled(self, registry: Registry) -> Configuration:
         from ddmkit.assembly import assemble, read_tree
 
         names = dict(self.names)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from importlib.resources import files
 from importlib.util import find_spec
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmkit.configuration import INTERFACES, Configuration
+from ddmkit import kinds
+from ddmkit.configuration import Configuration
 from ddmkit.errors import ConfigurationError
 from ddmkit.files import write_text
 from ddmkit.interface import INTERFACE
-from ddmkit.tracker import Tracker
+from ddmkit.soundness import A_NAME, PLAIN_NAME
 from ddmkit_cli.naming import nearest
 
 if TYPE_CHECKING:
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
     from ddmkit import Registry
 
-KINDS = (*(interface.kind for interface in INTERFACES), Tracker.kind)
+KINDS = tuple(kinds.KINDS)
 """What a plugin may add."""
 _TEMPLATES = files("ddmkit_cli") / "templates"
 _LONGEST = 30
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _BESIDE = {"backbone": "network", "engine": "session"}
 """The second module of kinds whose components do not fit in one."""
 
@@ -111,11 +110,8 @@ def _refuse_kind(kind: str) -> None:
 
 
 def _refuse_name(name: str) -> None:
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-        msg = (
-            f"--name {name!r} is no name: give small letters, digits and single hyphens between them, a letter first, "
-            f"at most {_LONGEST} in all, such as my-sampler."
-        )
+    if not PLAIN_NAME.fullmatch(name) or len(name) > _LONGEST:
+        msg = f"--name {name!r} is no name: give {A_NAME}, at most {_LONGEST} in all, such as my-sampler."
         raise ConfigurationError(msg)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from ddmkit.errors import UnknownComponentError
+from ddmkit.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,5 +26,5 @@ def refuse_unknown(name: str, known: Iterable[str]) -> None:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return a question that names what may be meant: what begins with the name, or is spelled alike."""
     known = list(names)
-    near = [word for word in known if word.startswith(name)] or difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    longer = [word for word in known if word.startswith(name)]
+    return f" Did you mean {' or '.join(map(repr, longer))}?" if longer else did_you_mean(name, known)

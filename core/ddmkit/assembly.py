@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +13,9 @@ from pydantic import ValidationError
 from ddmkit import tracking
 from ddmkit.component import Component, Settings
 from ddmkit.configuration import INTERFACES, Configuration
-from ddmkit.errors import ConfigurationError, one_line
+from ddmkit.errors import ConfigurationError, UnknownComponentError, one_line
+from ddmkit.kinds import KINDS
+from ddmkit.spelling import did_you_mean
 from ddmkit.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ C = TypeVar("C", bound=Component)
 
 _KINDS = {interface.kind: interface for interface in INTERFACES}
 _TRACKER = Tracker.kind
+_NO_LIST = {"tuple_type", "list_type", "set_type", "frozen_set_type"}
+"""What pydantic calls a value where a list is due."""
 
 
 def assemble(
@@ -61,6 +64,7 @@ def assemble(
     if trackers is not None:
         tree[_TRACKER] = tracking.chosen(tree.get(_TRACKER, {}), trackers)
     for option in options:
+        _refuse_bare_kind(registry, option)
         _merge(registry, tree, _parse(option, tree))
     return build(registry, tree)
 
@@ -153,9 +157,23 @@ def make(cls: type[S], prefix: str, values: Any) -> S:  # noqa: ANN401 - whateve
         msg = f"{prefix or 'The configuration'} must be a mapping of settings to values, not {values!r}."
         raise ConfigurationError(msg)
     try:
-        return cls.model_validate(values)
+        return _validated(cls, values)
     except ValidationError as error:
         raise ConfigurationError(_sentence(cls, prefix, error)) from error
+
+
+def _validated(cls: type[S], values: Tree) -> S:
+    """Build settings, where one word or number stands for a list of it: that is how a list of one is typed."""
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        lists = {problem["loc"][0] for problem in error.errors() if problem["type"] in _NO_LIST}
+        single = {
+            key: [value] for key, value in values.items() if key in lists and isinstance(value, str | int | float)
+        }
+        with suppress(ValidationError):
+            return cls.model_validate({**values, **single})
+        raise
 
 
 def component(
@@ -177,6 +195,7 @@ def component(
         raise ConfigurationError(msg)
     tree: Tree = {kind: part}
     for option in options:
+        _refuse_bare_kind(registry, option)
         _merge(registry, tree, _parse(option, tree))
     values = {key: value for key, value in tree[kind].items() if key != "name"}
     chosen = registry.get(interface, part["name"])
@@ -234,6 +253,20 @@ def _merge(registry: Registry, tree: Tree, layer: Tree) -> None:
         tree[key] = {**old, **new}
 
 
+def _refuse_bare_kind(registry: Registry, option: str) -> None:
+    """Tell how a component is chosen where an option has its name for a setting, as in -o sampler=heun."""
+    kind, _, name = (part.strip() for part in option.partition("="))
+    if kind not in KINDS or not name:
+        return
+    try:
+        registry.get(KINDS[kind], name)
+    except UnknownComponentError as error:
+        msg = f"-o {option}: {error} Choose by --{kind} NAME."
+        raise UnknownComponentError(msg) from error
+    msg = f"-o {option} sets nothing: choose {name} by --{kind} {name}, and its settings by -o KIND.FIELD=VALUE."
+    raise ConfigurationError(msg)
+
+
 def _parse(option: str, tree: Tree) -> Tree:
     key, equals, text = option.partition("=")
     part, dot, field = key.strip().partition(".")
@@ -242,7 +275,7 @@ def _parse(option: str, tree: Tree) -> Tree:
         raise ConfigurationError(msg)
     known = [*_KINDS, _TRACKER, *Configuration.SECTIONS]
     if part not in known:
-        msg = f"-o {option}: there is no {part!r} to set.{_nearest(part, known)} Known: {', '.join(known)}."
+        msg = f"-o {option}: there is no {part!r} to set.{did_you_mean(part, known)} Known: {', '.join(known)}."
         raise ConfigurationError(msg)
     if part in _KINDS and part not in tree:
         msg = f"-o {option}: no {part} is chosen; add --{part} NAME."
@@ -277,7 +310,7 @@ def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
     reason = first["msg"].removeprefix("Value error, ")
     if not location:  # a rule over several fields says all there is to say
         return f"{prefix}: {reason}." if prefix else f"{reason}."
-    if first["type"] in {"tuple_type", "list_type"}:
+    if first["type"] in _NO_LIST:
         reason = "it should be a list, which is typed a,b,c"
     if first["type"] == "missing":
         if len(location) == 1:
@@ -289,9 +322,4 @@ def _sentence(cls: type[Settings], prefix: str, error: ValidationError) -> str:
 
 def _no_setting(where: str, name: str, known: Sequence[str], owner: str = "", meant: str = "") -> str:
     """Say that there is no such setting, what may be meant by it, by default the nearest, and which ones there are."""
-    return f"{where} is no setting{owner}.{meant or _nearest(name, known)} Settings: {', '.join(known) or 'none'}."
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f"{where} is no setting{owner}.{meant or did_you_mean(name, known)} Settings: {', '.join(known) or 'none'}."

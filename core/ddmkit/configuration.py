@@ -19,6 +19,7 @@ from ddmkit.definition import Scoring
 from ddmkit.diffusion import Diffusion
 from ddmkit.encoding import Encoding
 from ddmkit.engine import Engine
+from ddmkit.kinds import KINDS
 from ddmkit.objective import Objective
 from ddmkit.patch import Patch
 from ddmkit.preprocessing import Preprocessing, centred, grown
@@ -32,7 +33,7 @@ from ddmkit.window import Window
 if TYPE_CHECKING:
     from torch import nn
 
-INTERFACES: tuple[type[Component], ...] = (Task, Dataset, Backbone, Schedule, Sampler, Patch, Encoding, Engine)
+INTERFACES = tuple(interface for interface in KINDS.values() if interface is not Tracker)
 """Every kind of which a configuration names one component, in the order it is written; of trackers it names any."""
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Number: TypeAlias = Annotated[int, Field(ge=1)]

@@ -31,6 +31,11 @@ class ConfigurationError(DdmkitError):
 class UnknownComponentError(ConfigurationError, LookupError):
     """No installed plugin offers that name."""
 
+    def __init__(self, message: str, kind: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name
+        """What was asked for; empty where it may have been of any kind."""
+
 
 class PluginError(ConfigurationError):
     """A plugin offers something that ddmkit cannot use."""

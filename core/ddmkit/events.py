@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ddmkit.errors import PluginError, named
 from ddmkit.offer import EVENTS
-from ddmkit.origin import package_at
+from ddmkit.origin import UNPACKED
 from ddmkit.registry import Registry
 from ddmkit.tracking import titled
 
@@ -160,7 +160,7 @@ class Announcer:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a tracker may fail in any way
                 self._failed.add(listener)
                 said = "%s failed in %s and is not called for it again: %s"
-                _log.warning(said, title or _plugin(listener.plugin), event, named(error))
+                _log.warning(said, title or self._title(listener.plugin), event, named(error))
 
     def _let_listen(self, tracker: Tracker) -> None:
         try:
@@ -172,6 +172,12 @@ class Announcer:
         """Yield each with the title of its tracker, if it has one."""
         for title, registry in (("", self._registry), *self._trackers.items()):
             yield from ((title, listener) for listener in registry.listeners(event))
+
+    def _title(self, plugin: object) -> str:
+        """Name a plugin that always listens: a module, or an object of one."""
+        packages = [known.package for known in self._registry.always_listening() if known.plugin is plugin]
+        name = getattr(plugin, "__name__", type(plugin).__name__)
+        return f"The plugin {name} of {packages[0] if packages else UNPACKED}"
 
 
 def _heard_by(listener: object) -> Registry:
@@ -188,9 +194,3 @@ def _heard_by(listener: object) -> Registry:
         )
         raise PluginError(msg)
     return registry
-
-
-def _plugin(plugin: object) -> str:
-    """Name a plugin that always listens: a module, or an object of one."""
-    name = getattr(plugin, "__name__", type(plugin).__name__)
-    return f"The plugin {name} of {package_at(getattr(plugin, '__module__', name))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +12,7 @@ from typing_extensions import override
 from ddmkit import hookspecs
 from ddmkit.errors import PluginError, named
 from ddmkit.soundness import wrong
+from ddmkit.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,8 +106,8 @@ def _take(plugin: object, name: str, options: pluggy.HookimplOpts | None, offer:
 def _meant(hook: str) -> str:
     """Say which hook may be meant, by default any."""
     words = {known.removeprefix(_PREFIX): known for known in _HOOKS}  # what all have in common makes none a near one
-    near = difflib.get_close_matches(hook.removeprefix(_PREFIX), words, n=1)
-    return f"call it {words[near[0]]}" if near else f"the hooks are {', '.join(_HOOKS)}"
+    near = nearest(hook.removeprefix(_PREFIX), words)
+    return f"call it {words[near]}" if near else f"the hooks are {', '.join(_HOOKS)}"
 
 
 def _called(plugin: object, name: str) -> object:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from itertools import takewhile
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from ddmkit.component import Component
+
+UNPACKED = "this program"
+"""What stands for the package of what no installed package offers."""
+_PACKAGES: WeakKeyDictionary[type[Component], str] = WeakKeyDictionary()
+"""Distribution and version of each component that an installed plugin offered to a registry of this process."""
 
 
 def installed() -> list[EntryPoint]:
@@ -18,15 +23,13 @@ def installed() -> list[EntryPoint]:
 
 
 def package_of(component: type[Component]) -> str:
-    """Return the distribution and version of the plugin whose module lies nearest to a component's."""
-    return package_at(component.__module__)
+    """Return the distribution and version of the plugin that offered a component; "this program" where none did."""
+    return _PACKAGES.get(component, UNPACKED)
 
 
-def package_at(module: str) -> str:
-    """Return the distribution and version of the plugin whose module lies nearest to a module."""
-    near = {plugin: _shared(module_of(plugin), module) for plugin in installed()}
-    nearest = max(near, key=near.__getitem__, default=None)
-    return title_of(nearest) if nearest is not None and near[nearest] else "this program"
+def remember(component: type[Component], package: str) -> None:
+    """Take down which distribution and version an installed plugin's component came with; the first is where it is."""
+    _PACKAGES.setdefault(component, package)
 
 
 def title_of(plugin: EntryPoint) -> str:
@@ -41,9 +44,3 @@ def module_of(plugin: EntryPoint) -> str:
 
 def _name(plugin: EntryPoint) -> str:
     return "" if plugin.dist is None else plugin.dist.name
-
-
-def _shared(one: str, other: str) -> int:
-    """Return how many names two dotted modules begin with alike."""
-    pairs = zip(one.split("."), other.split("."), strict=False)
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

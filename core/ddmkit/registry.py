@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import warnings
@@ -12,7 +11,8 @@ from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, named
 from ddmkit.interface import declared, misfit, written
 from ddmkit.offer import Manager, Offer
-from ddmkit.origin import installed, module_of, title_of
+from ddmkit.origin import UNPACKED, installed, module_of, remember, title_of
+from ddmkit.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 C = TypeVar("C", bound=Component)
+_PRESET = "preset"
 
 
 class Listener(NamedTuple):
@@ -87,7 +88,7 @@ class Registry:
         for fault in (*offer.faults, *self._conflicts(offer)):
             msg = f"The plugin {name} {fault}."
             raise type(fault)(msg) from fault.__cause__
-        self._add(plugin, offer, "this program")
+        self._add(plugin, offer, UNPACKED)
 
     @property
     def broken(self) -> dict[str, PluginError]:
@@ -110,7 +111,7 @@ class Registry:
         """
         found = self._classes.get((interface.kind, name))
         if found is None:
-            raise UnknownComponentError(self._unknown(interface.kind, name, self.names(interface)))
+            raise self._unknown(interface.kind, name, self.names(interface))
         return cast("type[C]", found)
 
     def presets(self) -> dict[str, Path]:
@@ -125,12 +126,12 @@ class Registry:
         """
         presets = self.presets()
         if name not in presets:
-            raise UnknownComponentError(self._unknown("preset", name, list(presets)))
+            raise self._unknown(_PRESET, name, list(presets))
         return presets[name]
 
     def package(self, offered: type[Component] | Path) -> str:
         """Return the distribution and version that offers a component, or a preset's file, such as "ddmkit 0.1.0"."""
-        return self._packages.get(offered, "this program")
+        return self._packages.get(offered, UNPACKED)
 
     def always_listening(self) -> list[Listener]:
         """Return the installed plugins that listen to every run, in the order they are called."""
@@ -156,6 +157,8 @@ class Registry:
         if faults:
             self._pass_over(entry, PluginError("; it ".join(map(str, faults))))
         self._add(loaded, offer, title_of(entry))
+        for component in offer.components:
+            remember(component, title_of(entry))
         self._loaded.append((entry, loaded))
 
     def _pass_over(self, plugin: EntryPoint, error: PluginError) -> None:
@@ -186,14 +189,15 @@ class Registry:
             # Pluggy would name it by its __name__, and two packages may both call a class Plugin.
             self._manager.register(plugin, name=str(id(plugin)))
 
-    def _unknown(self, kind: str, name: str, names: list[str]) -> str:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-        parts = [f"No {kind} is named {name!r}."]
-        parts += [f"Did you mean {near[0]!r}?"] if near else []
-        parts += [f"Installed: {', '.join(names) or 'none'}."]
-        parts += [] if near else ["If it comes with a plugin, install that plugin's package (again)."]
+    def _unknown(self, kind: str, name: str, names: list[str]) -> UnknownComponentError:
+        near = did_you_mean(name, names)
+        parts = [f"No {kind} is named {name!r}.{near} Installed: {', '.join(names) or 'none'}."]
+        if not near and not self.failed:
+            parts.append("If it comes with a plugin, install that plugin's package (again).")
+        elif not near:
+            parts.append("If it comes with a plugin, that one may be broken here, or not installed:")
         parts += [f"(The plugin {plugin} {error}.)" for plugin, error in self.broken.items()]
-        return " ".join(parts)
+        return UnknownComponentError(" ".join(parts), kind, name)
 
 
 def _load(entry: EntryPoint) -> object:

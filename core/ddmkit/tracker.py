@@ -42,6 +42,9 @@ from ddmkit.component import Component
 if TYPE_CHECKING:
     from ddmkit.events import Run
 
+NO_TRACKER = "none"
+"""What is typed in place of names for no tracker."""
+
 
 class Tracker(Component):
     """Follows the runs that choose it; a run may choose several, and none changes its result."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from typing import TYPE_CHECKING, Any
 
 from ddmkit.errors import ConfigurationError, DdmkitError, named
 from ddmkit.origin import package_of
-from ddmkit.tracker import Tracker
+from ddmkit.spelling import nearest
+from ddmkit.tracker import NO_TRACKER, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +19,6 @@ _log = logging.getLogger(__name__)
 
 Trackers = dict[str, dict[str, Any]]
 """Settings by name, of a tracker by its name."""
-_NONE = "none"
-"""What is typed in place of names for no tracker."""
 
 
 def trackers_of(part: Any) -> Trackers:  # noqa: ANN401 - whatever stood in the user's YAML
@@ -42,7 +40,7 @@ def merged(old: Trackers, new: Trackers) -> Trackers:
 
 def chosen(there: Trackers, names: str) -> Trackers:
     """Return the trackers that are named, "a,b" or "none", and no others; those that are there keep their settings."""
-    listed = [] if names.strip() == _NONE else [name.strip() for name in names.split(",")]
+    listed = [] if names.strip() == NO_TRACKER else [name.strip() for name in names.split(",")]
     return {name: there.get(name, {}) for name in listed}
 
 
@@ -63,8 +61,8 @@ def setting(option: str, place: str, value: Any, there: Trackers) -> Trackers:  
         msg = f"-o {option}: a tracker's setting is typed tracker.NAME.FIELD=VALUE; choose trackers by --tracker NAME."
         raise ConfigurationError(msg)
     if name not in there:
-        near = difflib.get_close_matches(name, there, n=1)
-        advice = f"did you mean tracker.{near[0]}.{field}?" if near else f"add --tracker {','.join([*there, name])}."
+        near = nearest(name, there)
+        advice = f"did you mean tracker.{near}.{field}?" if near else f"add --tracker {','.join([*there, name])}."
         msg = f"-o {option}: no tracker {name!r} is chosen; {advice}"
         raise ConfigurationError(msg)
     return {name: {field: value}}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from tests.installing import install
 from typing_extensions import override
 
 from ddmkit import Registry, Tracker, hookimpl
 from ddmkit.events import Announcer, Report, Run, StepDone
+from ddmkit.origin import remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,20 +249,34 @@ def test_a_tracker_that_cannot_begin_is_named_in_a_warning_and_the_others_still_
     assert why in record.getMessage()
 
 
+BROKEN = """
+    from ddmkit import hookimpl
+
+    @hookimpl
+    def ddmkit_step_done(step):
+        raise ConnectionError("no connection")
+"""
+
+
 def test_a_listener_that_fails_is_named_by_its_tracker_and_its_package(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    installed = type("Frail", (Frail,), {"__module__": "ddmkit_plugins.trackers.frail", "__doc__": "As installed."})
-    Announcer(Registry(StepOnly()), run, [installed()]).tell("ddmkit_step_done", step=DONE)
+    remember(Frail, "acme 1.0")
+    Announcer(Registry(StepOnly()), run, [Frail()]).tell("ddmkit_step_done", step=DONE)
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"The tracker frail of ddmkit {version('ddmkit')} failed in ddmkit_step_done and is not called for it again: "
+        "The tracker frail of acme 1.0 failed in ddmkit_step_done and is not called for it again: "
         "ConnectionError: no connection"
     )
 
 
-def test_a_plugin_that_fails_is_named_with_its_package(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    installed = type("Broken", (Broken,), {"__module__": "ddmkit_plugins.trackers.broken"})
-    Announcer(Registry(installed()), run).tell("ddmkit_step_done", step=DONE)
+def test_a_plugin_that_fails_is_named_with_its_package(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path, "zenith-listener", BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    Announcer(Registry(), run).tell("ddmkit_step_done", step=DONE)
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"The plugin Broken of ddmkit {version('ddmkit')} failed in ddmkit_step")
+    assert record.getMessage().startswith(
+        "The plugin zenith_listener of zenith-listener 1.0 failed in ddmkit_step_done"
+    )

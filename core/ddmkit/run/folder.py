@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmkit.assembly import build, read_tree, write_tree
 from ddmkit.errors import CheckpointError, ConfigurationError, StorageError
 from ddmkit.files import whole_file, whole_folder, write_text
+from ddmkit.run.packages import ENVIRONMENT, naming_packages, record_packages
 from ddmkit.tracker import Tracker
 from ddmkit.tracking import installed, trackers_of
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from ddmkit.registry import Registry
 
 
-_ENVIRONMENT, _SPLIT, _LEFT_OUT = "environment.json", "split.json", "left-out.json"
+_SPLIT, _LEFT_OUT = "split.json", "left-out.json"
 _LOGS = "logs"
-_BEGINNINGS = (_ENVIRONMENT, _SPLIT, _LEFT_OUT, _LOGS)
+_BEGINNINGS = (ENVIRONMENT, _SPLIT, _LEFT_OUT, _LOGS)
 """What a run writes before its configuration makes it one."""
 _HALF_WRITTEN = ".[0-9]*-*"
 """What a killed process leaves of a file or folder that was to appear whole, see `ddmkit.files`."""
@@ -91,7 +92,7 @@ class RunFolder:
             StorageError: it cannot be written.
         """
         self.refuse_if_used()
-        write_text(self.path / _ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+        write_text(self.path / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         write_text(self.path / _SPLIT, json.dumps(split, indent=2) + "\n")
         if left_out:
             write_text(self.path / _LEFT_OUT, json.dumps(left_out, indent=2) + "\n")
@@ -100,7 +101,8 @@ class RunFolder:
         self.write_configuration(configuration)
 
     def write_configuration(self, configuration: Configuration) -> None:
-        """Write `config.yaml`, complete and reusable with `--config`."""
+        """Write `config.yaml`, complete and reusable with `--config`, and first which packages it takes."""
+        record_packages(self.path, configuration)
         write_text(self.configuration_file, write_tree(configuration.tree()))
 
     def configuration(self, registry: Registry) -> Configuration:
@@ -114,7 +116,8 @@ class RunFolder:
             raise ConfigurationError(msg)
         tree = read_tree(self.configuration_file)
         tree[Tracker.kind] = installed(registry, trackers_of(tree.get(Tracker.kind, {})))
-        return build(registry, tree)
+        with naming_packages(self.path, registry):
+            return build(registry, tree)
 
     def split(self) -> dict[str, list[str]]:
         """Read which case is in which split.

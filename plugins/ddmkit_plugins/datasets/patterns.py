@@ -7,14 +7,13 @@ set of states, not by trying alternatives one after the other: no pattern takes 
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from ddmkit import DataError
+from ddmkit import DataError, spelling
 from ddmkit.rules import shown
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ class _TooManyError(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean …?" if one of `known` is close to `name`, else nothing."""
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.7)
-    return f" Did you mean {near[0]}?" if near else ""
+    near = spelling.nearest(name.lower(), known, alike=0.7)
+    return f" Did you mean {near}?" if near else ""
 
 
 def _pieces(part: str) -> Pieces:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from ddmkit import ConfigurationError
+from ddmkit.spelling import nearest
 from ddmkit_plugins.engines.distributed.engines import import_quietly
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _refuse_unknown(file: dict[str, Any], where: Path) -> None:
     known = _Asked.of_deepspeed()
     for name in file:
         if name not in known and not name.startswith("_"):  # as comments are kept in JSON
-            near = difflib.get_close_matches(name, known, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else "take it out of the file."
+            near = nearest(name, known)
+            advice = f"did you mean {near!r}?" if near else "take it out of the file."
             msg = f"{where} has {name!r}, which DeepSpeed does not know: {advice}"
             raise ConfigurationError(msg)
 
