@@ -67,6 +67,12 @@ def sample(
         str | None, typer.Option(help="Layout of the input. [default: told by looking]", metavar="D")
     ] = None,
     engine: EngineOption = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Another sampler, with its own defaults but for --steps and -o. [default: the run's]", metavar="S"
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,7 +108,8 @@ def sample(
     seconds = seconds_per_case(budget, options)
     known = None if seconds is None else known_pick(out_folder, seconds)
     options += [] if known is None else options_of(known)
-    names = {kind: name for kind, name in {"dataset": dataset, "engine": engine}.items() if name is not None}
+    named = {"dataset": dataset, "engine": engine, "sampler": sampler}
+    names = {kind: name for kind, name in named.items() if name is not None}
     configuration = _with_options(registry, folder.configuration(registry), names, options)
     configuration.engine.serve()
     layout = _layout(registry, configuration, source, dataset, option or [])
@@ -265,7 +272,10 @@ def _with_options(
     from ddmkit.assembly import assemble
 
     refuse_fixed(options, _FREE, "does not fit a trained network")
-    return assemble(registry, base=[configuration.tree()], names=names, options=options)
+    tree = configuration.tree()
+    if names.get("sampler", configuration.sampler.name) != configuration.sampler.name:
+        del tree["sampler"]  # of another one, the run says nothing
+    return assemble(registry, base=[tree], names=names, options=options)
 
 
 def _splits(folder: RunFolder, *, needed: bool) -> dict[str, str]:
