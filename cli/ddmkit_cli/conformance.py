@@ -23,6 +23,7 @@ class Subject(NamedTuple):
     names: tuple[str, ...]
     """What it may be called by."""
     package: str
+    """Distribution and version that it comes from."""
     component: type[Component] | None = None
     """None: there is nothing to check but that it could be loaded."""
     fault: str = ""

@@ -94,7 +94,7 @@ def sample(
     members each case took, and what the numbers mean. --calibration adds CASE_prob, what the mean stands for.
     Of a task that generates volumes, each member is a sample of its own: CASE_member-001 and so on are all there is.
     """
-    from ddmkit import Registry, VolumeTask
+    from ddmkit import Registry
     from ddmkit.run.answers import go_on_with, open_asked, write_answered
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
@@ -141,7 +141,7 @@ def sample(
             result(f"{case.name}: {found}{_members(facts.members)}, {facts.seconds:.1f} s")
             if not facts.settled:
                 _say_unsettled(case.name, model.configuration)
-    if questions.labelled or isinstance(configuration.task, VolumeTask):  # else there is nothing to compare with
+    if questions.labelled:  # else there is nothing to compare with
         propose("evaluate", out_folder, "--reference", source, *named_layout(registry, layout, source))
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddmkit.definition import Scoring
-from ddmkit.judging import decisive, goodness
+from ddmkit.judging import PairJudge, decisive, goodness
 from ddmkit.randomness import generator
 from ddmkit.testing.promises import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ddmkit.judging import SetJudge, Summary
+    from ddmkit.judging import Judge, SetJudge, Summary
     from ddmkit.task import VolumeTask
 
 _SHAPES = ((1, 2, 3), (7, 5, 6), (24, 20, 28))
@@ -34,6 +34,8 @@ def check_set_judge(task: VolumeTask) -> None:
     for figure in judge.figures:
         said = judge.definition().get(figure.name)
         require(said, f"{title}'s judge does not say what {figure.name!r} means.")
+        alone = figure.by_case or not isinstance(judge, PairJudge)
+        require(alone, f"{title}'s judge compares case by case, but {figure.name!r} does not say by_case=True.")
     _check_summary(title, judge, judge.summary())
     for shape in _SHAPES:
         few, _ = _judged(task, _volumes(task, "real", shape, 1), _volumes(task, "real", shape, 1))
@@ -63,9 +65,14 @@ def _volumes(task: VolumeTask, key: str, shape: tuple[int, int, int], count: int
 
 def _judged(
     task: VolumeTask, real: list[NDArray[np.float32]], generated: list[NDArray[np.float32]]
-) -> tuple[SetJudge, float | None]:
+) -> tuple[SetJudge | PairJudge, float | None]:
     """Return a judge that has seen two sets, and the figure that decides."""
     judge = task.judge(Scoring())
+    if isinstance(judge, PairJudge):
+        for number, (one, other) in enumerate(zip(real, generated, strict=False)):
+            if one.shape == other.shape:
+                judge.add(f"case {number}", one.copy(), other.copy())
+        return judge, decisive(judge.summary(), judge.figures)
     for number, volume in enumerate(real):
         judge.real(f"case {number}", volume.copy())
     for number, volume in enumerate(generated):
@@ -73,7 +80,7 @@ def _judged(
     return judge, decisive(judge.summary(), judge.figures)
 
 
-def _check_summary(title: str, judge: SetJudge, summary: Summary) -> None:
+def _check_summary(title: str, judge: Judge, summary: Summary) -> None:
     for row, values in summary.items():
         for key in ("n", *(figure.key for figure in judge.figures)):
             require(key in values, f"{title}'s judge has no {key!r} in the row {row!r} of its summary.")

@@ -10,7 +10,7 @@ import torch
 from ddmkit.definition import Scoring
 from ddmkit.randomness import generator, normal
 from ddmkit.scoring import Segmentation, blurs, score_case, told
-from ddmkit.task import Example, LabelTask, VolumeTask
+from ddmkit.task import Example, LabelTask, VolumeTask, given
 from ddmkit.testing.judge import check_set_judge
 from ddmkit.testing.promises import require
 from ddmkit.window import Window
@@ -46,7 +46,7 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     for names, window in ((known, Window.whole((5, 6, 7))), (known[::-1], coarse)):
         example = _example(task, ("background", *names), window)
         _check_part(task, "x0", task.x0, len(task.x0_channels), example)
-        _check_part(task, "condition", task.condition, task.condition_channels, example)
+        _check_part(task, "condition", task.condition, task.condition_channels, given(task, example))
         _check_range(task, example)
         _check_readout(task, example)
         _check_secrecy(task, example)
@@ -64,6 +64,11 @@ def _check_words(task: Task) -> None:
     title = type(task).__qualname__
     require(task.modalities, f"{title} has no modalities, but a case is read by them.")
     require(task.x0_channels, f"{title} names no channels of x_0, but has to generate something.")
+    named = sorted(set(task.condition_modalities))
+    require(
+        named and {*named} <= {*task.modalities},
+        f"{title} makes its condition of {', '.join(named) or 'nothing'}, which are none of its modalities.",
+    )
     _check_once(title, {"reads a modality": task.modalities, "has a channel": task.x0_channels})
     is_either = isinstance(task, LabelTask | VolumeTask)
     require(is_either, f"{title} is neither a LabelTask nor a VolumeTask, so that nobody knows what it answers with.")
@@ -182,10 +187,10 @@ def _check_loss(task: Task, example: Example) -> None:
 
 def _check_secrecy(task: Task, example: Example) -> None:
     """Check that the condition does not give away what is asked, and that what needs no reference looks at none."""
-    title, condition, x0 = type(task).__qualname__, task.condition(example), task.x0(example)
+    title, condition, x0 = type(task).__qualname__, task.condition(given(task, example)), task.x0(example)
     for labels in (torch.zeros_like(_labels(example)), None):
         without = example._replace(labels=labels)
-        same = torch.equal(task.condition(without), condition)
+        same = torch.equal(task.condition(given(task, without)), condition)
         require(same, f"{title}.condition depends on the reference, which no case has that is sampled.")
         alike = task.needs_references or torch.equal(task.x0(without), x0)
         require(alike, f"{title}.x0 depends on the reference, but {title} says that it needs none.")
