@@ -93,7 +93,7 @@ class StoredCase:
         if (factor := window.factor) > 1:
             images = _pooled(images, factor)
             labels = None if labels is None else labels[::factor, ::factor, ::factor].contiguous()
-        if modalities not in {None, self.recipe.modalities}:
+        if modalities is not None and modalities != self.recipe.modalities:
             images = images[[self.recipe.modalities.index(modality) for modality in modalities]]
         return Example(images, labels, self.facts.classes, window)
 

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from ddmkit import Registry, Sampler
+from ddmkit.assembly import component
 from tests.cli.program import affine, call, image, refused
 
 Trained = tuple[Path, "subprocess.CompletedProcess[str]"]
@@ -123,7 +124,7 @@ def test_another_sampler_begins_with_its_own_defaults_and_the_runs_own_keeps_its
 
 def with_defaults(name: str) -> dict[str, object]:
     """Return the settings that a sampler has where nobody says anything."""
-    return Registry().get(Sampler, name)().model_dump(mode="json")
+    return component(Registry(), Sampler, name).model_dump(mode="json")
 
 
 def test_the_cases_of_a_split_are_sampled_without_their_references(trained: Trained, tmp_path: Path) -> None:
