@@ -20,7 +20,7 @@ import yaml
 
 import ddmkit
 import ddmkit.testing
-from ddmkit import Component, Registry, events, hookspecs
+from ddmkit import Component, Figure, Registry, Score, assembly, events, hookspecs, memory
 from ddmkit.component import Settings
 from ddmkit.configuration import Configuration
 from ddmkit_cli.app import app
@@ -34,6 +34,8 @@ EVENTS = [
     for value in vars(events).values()
     if inspect.isclass(value) and issubclass(value, tuple) and value is not tuple
 ]
+FACTS = [*EVENTS, Figure, Score]
+"""What events tell, and what stands in that."""
 
 
 def build(root: Path, target: Path) -> subprocess.CompletedProcess[str]:
@@ -155,21 +157,59 @@ def test_every_command_is_told_with_its_options_and_examples(site: Path, typed: 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_told_with_its_arguments(site: Path, hook: str) -> None:
-    page, specification = read(site / "reference" / "hooks.html"), getattr(hookspecs, hook)
+    specification = getattr(hookspecs, hook)
+    arguments = inspect.signature(specification).parameters
+    page = read(site / "reference" / (f"events/{hook}.html" if arguments else "hooks.html"))
     assert hook in page.headings
     assert page.says(summary(specification))
     assert page.says(f"def {hook}{inspect.signature(specification)}".replace("'", ""))
+    if arguments:
+        told = {name: about for name, (about,) in page.under(hook).items()}
+        assert told == {"argument": "type", **{name: str(of.annotation) for name, of in arguments.items()}}
+        assert ("a", f"events/{hook}.html") in read(site / "reference" / "hooks.html").targets
+        example = (inspect.getdoc(specification) or "").partition("::\n")[2]
+        assert "@hookimpl" in example
+        for line in example.splitlines():
+            assert page.says(line), line
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+def told_by(hook: str) -> set[str]:
+    """Return the facts that an event's arguments hold, and those that their fields hold in turn."""
+    kinds = {fact.__name__: fact for fact in FACTS}
+    found: set[str] = set()
+    waiting = " ".join(str(of.annotation) for of in inspect.signature(getattr(hookspecs, hook)).parameters.values())
+    while new := set(re.findall(r"\w+", waiting)) & kinds.keys() - found:
+        found |= new
+        waiting = " ".join(str(kind) for name in new for kind in kinds[name].__annotations__.values())
+    return found
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if inspect.signature(getattr(hookspecs, hook)).parameters])
+def test_the_page_of_an_event_tells_every_field_of_all_that_it_tells(site: Path, hook: str) -> None:
+    page, kinds = read(site / "reference" / "events" / f"{hook}.html"), {fact.__name__: fact for fact in FACTS}
+    assert "Run" in told_by(hook)
+    for name in told_by(hook):
+        rows = page.under(name)
+        fields: tuple[str, ...] = getattr(kinds[name], "_fields")  # noqa: B009 - of every NamedTuple, which no type says
+        assert tuple(rows) == ("attribute", *fields)
+        assert all(kind and about for kind, about in rows.values())
+
+
+@pytest.mark.parametrize("event", FACTS, ids=lambda event: event.__name__)
 def test_every_field_of_an_event_is_told_with_its_meaning(site: Path, event: type[tuple[object, ...]]) -> None:
-    rows = read(site / "reference" / "hooks.html").under(event.__name__)
+    pages = [read(path) for path in (site / "reference" / "events").glob("*.html")]
+    telling = [rows for page in pages if (rows := page.under(event.__name__))]
+    assert telling
     fields: tuple[str, ...] = getattr(event, "_fields")  # noqa: B009 - of every NamedTuple, which no type says
-    assert tuple(rows) == ("attribute", *fields)
-    assert all(kind and about for kind, about in rows.values())
+    for rows in telling:
+        assert tuple(rows) == ("attribute", *fields)
+        assert all(kind and about for kind, about in rows.values())
 
 
-@pytest.mark.parametrize(("page", "module"), [("ddmkit", ddmkit), ("testing", ddmkit.testing)])
+@pytest.mark.parametrize(
+    ("page", "module"),
+    [("ddmkit", ddmkit), ("testing", ddmkit.testing), ("ddmkit", events), ("ddmkit", assembly), ("ddmkit", memory)],
+)
 def test_every_name_that_a_plugin_may_import_is_told(site: Path, page: str, module: ModuleType) -> None:
     found = read(site / "reference" / f"{page}.html")
     listed = {row.cells[0] for row in found.rows} | set(found.headings)

@@ -20,6 +20,10 @@ PART = " (in it)"
 """After the name of a file of which a page shows a part."""
 
 
+WRITTEN = {".github", ".gitignore", "README.md", "pyproject.toml", "src", "tests"}
+"""What the package has in version control."""
+
+
 class Reader:
     """Somebody who follows a page: writes its files, types its commands, in an environment of their own."""
 
@@ -76,6 +80,7 @@ def test_who_follows_the_tutorial_ends_with_a_plugin_that_trains_and_samples(tmp
             said.append(reader.type(block.code))
     listed, used = said[1], said[-1]
     assert "ddmkit-my-sampler 0.1.0" in listed
+    assert any("✓ schedule my-schedule (ddmkit-my-sampler 0.1.0)" in lines for lines in said)
     run = tmp_path / "my-sampler" / "runs" / "first"
     assert yaml.safe_load((run / "config.yaml").read_text())["sampler"] == {
         "name": "my-sampler",
@@ -84,6 +89,11 @@ def test_who_follows_the_tutorial_ends_with_a_plugin_that_trains_and_samples(tmp
     }
     assert len(list((tmp_path / "my-sampler" / "answers").glob("*_seg.nii.gz"))) == 1
     assert "ddmkit evaluate answers" in used
+    ignored = (tmp_path / "my-sampler" / ".gitignore").read_text().splitlines()
+    assert {f"/{path.name}/" for path in (tmp_path / "my-sampler").iterdir() if path.name not in WRITTEN} <= {
+        *ignored,
+        *(f"/{name}" for name in ignored),
+    }
 
 
 @pytest.mark.parametrize("title", files("plugins/testing.md"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -15,6 +16,9 @@ from ddmkit_cli.console import command, log_to_stderr, problem
 
 _MEANT_BY_DATA = ("--input", "--reference")
 """What `train` calls --data has these names elsewhere, after what it is for."""
+
+_EXTRA = re.compile(r"unexpected extra argument.*\((\S+?)(?:/config\.yaml|/)?[ )]")
+"""What Typer says of an argument that a command does not take."""
 
 
 class _Commands(TyperGroup):
@@ -30,6 +34,8 @@ class _Commands(TyperGroup):
         except Exception as error:
             if getattr(error, "option_name", None) == "--data":
                 _suggest(error)
+            elif (found := _EXTRA.search(str(error))) and error.ctx.info_name == "plan":  # type: ignore[attr-defined]  # as above
+                error.message = f"plan takes a run by its configuration: type --config {found[1]}/config.yaml."  # type: ignore[attr-defined]  # as above
             raise
 
 

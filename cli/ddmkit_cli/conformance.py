@@ -29,6 +29,7 @@ class Subject(NamedTuple):
     names: tuple[str, ...]
     """What it may be called by."""
     package: str
+    """Distribution and version that it comes from."""
     prefix: str = ""
     """What stands before the names of its settings, of a component."""
     check: Callable[[Sequence[str]], str] | None = None

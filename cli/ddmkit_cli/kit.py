@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
+import ddmkit
 from ddmkit import kinds
 from ddmkit.configuration import Configuration
 from ddmkit.errors import ConfigurationError
 from ddmkit.files import write_text
 from ddmkit.interface import INTERFACE
 from ddmkit.soundness import A_NAME, PLAIN_NAME
+from ddmkit.task import Task
 from ddmkit_cli.naming import nearest
 
 if TYPE_CHECKING:
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 
 KINDS = tuple(kinds.KINDS)
 """What a plugin may add."""
+FORMS = {"volume-task": Task.kind}
+"""What else may be asked for: the kind that it is of."""
 _TEMPLATES = files("ddmkit_cli") / "templates"
 _LONGEST = 30
+_WORDS = frozenset(ddmkit.__all__)
+"""Names of classes that a plugin imports."""
 _BESIDE = {"backbone": "network", "engine": "session"}
 """The second module of kinds whose components do not fit in one."""
 
@@ -32,8 +38,14 @@ _BESIDE = {"backbone": "network", "engine": "session"}
 class Plugin(NamedTuple):
     """What is to be made."""
 
-    kind: str
+    form: str
+    """Its kind, or another of `FORMS`."""
     name: str
+
+    @property
+    def kind(self) -> str:
+        """What ddmkit files it under."""
+        return FORMS.get(self.form, self.form)
 
     @property
     def module(self) -> str:
@@ -42,10 +54,11 @@ class Plugin(NamedTuple):
 
     @property
     def cls(self) -> str:
-        """The component's class, which ends with its kind."""
+        """The component's class, which ends with its kind, and is called like none of ddmkit's own."""
         words = "".join(word.capitalize() for word in self.name.split("-"))
         ending = self.kind.capitalize()
-        return words if words.endswith(ending) else words + ending
+        name = words if words.endswith(ending) else words + ending
+        return f"My{name}" if name in _WORDS else name
 
     def files(self) -> dict[str, str]:
         """Return the files of the package and what each is made from."""
@@ -56,17 +69,23 @@ class Plugin(NamedTuple):
             "README.md": "README.md",
             "pyproject.toml": "pyproject.toml",
             f"{source}/py.typed": "py.typed",
-            f"tests/test_{self.kind}.py": f"test_{self.kind}.py",
+            f"tests/test_{self.kind}.py": f"test_{self._template}.py",
+            f"{source}/__init__.py": "init.py",
+            f"{source}/{self.kind}.py": f"{self._template}.py",
         }
-        modules = [self.kind, *filter(None, [_BESIDE.get(self.kind)])]
-        return common | {f"{source}/__init__.py": "init.py"} | {f"{source}/{name}.py": f"{name}.py" for name in modules}
+        beside = _BESIDE.get(self.kind)
+        return common | ({f"{source}/{beside}.py": f"{beside}.py"} if beside else {})
+
+    @property
+    def _template(self) -> str:
+        return self.form.replace("-", "_")
 
     def words(self) -> dict[str, object]:
         """Return what stands for the names in a template."""
         usage = f"ddmkit train --{self.kind} {self.name}"
         package = f"ddmkit-{self.name}"
         own = {"module": self.module, "cls": self.cls, "package": package, "usage": usage, "interface": INTERFACE}
-        return {**self._asdict(), **own}
+        return {"kind": self.kind, "name": self.name, **own}
 
 
 def write(folder: Path, kind: str, name: str, registry: Registry) -> list[Path]:
@@ -74,7 +93,7 @@ def write(folder: Path, kind: str, name: str, registry: Registry) -> list[Path]:
 
     Args:
         folder: where to; new or empty.
-        kind: one of `KINDS`.
+        kind: one of `KINDS` or `FORMS`.
         name: what a user will type to choose it.
         registry: what is there already.
 
@@ -104,8 +123,9 @@ def next_steps(folder: Path, name: str) -> str:
 
 
 def _refuse_kind(kind: str) -> None:
-    if kind not in KINDS:
-        msg = f"--kind {kind!r} is no kind of plugin.{nearest(kind, KINDS)} Kinds: {', '.join(KINDS)}."
+    known = (*KINDS, *FORMS)
+    if kind not in known:
+        msg = f"--kind {kind!r} is no kind of plugin.{nearest(kind, known)} Kinds: {', '.join(known)}."
         raise ConfigurationError(msg)
 
 
@@ -122,7 +142,7 @@ def _refuse_taken(plugin: Plugin, registry: Registry) -> None:
     owners += [listener.package for listener in registry.always_listening() if listener.name == name]
     if owners:
         taken = f"is taken by {owners[0]}"
-    elif name in KINDS or name in Configuration.SECTIONS:
+    elif name in (*KINDS, *FORMS) or name in Configuration.SECTIONS:
         taken = "is what ddmkit calls a kind of plugin, or a section of a configuration"
     elif find_spec(plugin.module) is not None:
         taken = f"would make a second package {plugin.module}, which is there already"

@@ -103,7 +103,9 @@ def check(
 )
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; a new folder, or an empty one.")],
-    kind: Annotated[str, typer.Option(help="What it adds, such as sampler, backbone or task.")],
+    kind: Annotated[
+        str, typer.Option(help="What it adds, such as sampler, backbone, task (of labels) or volume-task.")
+    ],
     name: Annotated[str, typer.Option(help="What a user will type to choose it, such as my-sampler.")],
 ) -> None:
     """Write a complete small package that adds a component: settings, tests, help, and what continuous tests need."""

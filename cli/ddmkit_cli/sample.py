@@ -67,6 +67,12 @@ def sample(
         str | None, typer.Option(help="Layout of the input. [default: told by looking]", metavar="D")
     ] = None,
     engine: EngineOption = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Another sampler, with its own defaults but for --steps and -o. [default: the run's]", metavar="S"
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,7 +94,7 @@ def sample(
     members each case took, and what the numbers mean. --calibration adds CASE_prob, what the mean stands for.
     Of a task that generates volumes, each member is a sample of its own: CASE_member-001 and so on are all there is.
     """
-    from ddmkit import Registry, VolumeTask
+    from ddmkit import Registry
     from ddmkit.run.answers import go_on_with, open_asked, write_answered
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
@@ -102,7 +108,8 @@ def sample(
     seconds = seconds_per_case(budget, options)
     known = None if seconds is None else known_pick(out_folder, seconds)
     options += [] if known is None else options_of(known)
-    names = {kind: name for kind, name in {"dataset": dataset, "engine": engine}.items() if name is not None}
+    named = {"dataset": dataset, "engine": engine, "sampler": sampler}
+    names = {kind: name for kind, name in named.items() if name is not None}
     configuration = _with_options(registry, folder.configuration(registry), names, options)
     configuration.engine.serve()
     layout = _layout(registry, configuration, source, dataset, option or [])
@@ -134,7 +141,7 @@ def sample(
             result(f"{case.name}: {found}{_members(facts.members)}, {facts.seconds:.1f} s")
             if not facts.settled:
                 _say_unsettled(case.name, model.configuration)
-    if questions.labelled or isinstance(configuration.task, VolumeTask):  # else there is nothing to compare with
+    if questions.labelled:  # else there is nothing to compare with
         propose("evaluate", out_folder, "--reference", source, *named_layout(registry, layout, source))
 
 
@@ -265,7 +272,10 @@ def _with_options(
     from ddmkit.assembly import assemble
 
     refuse_fixed(options, _FREE, "does not fit a trained network")
-    return assemble(registry, base=[configuration.tree()], names=names, options=options)
+    tree = configuration.tree()
+    if names.get("sampler", configuration.sampler.name) != configuration.sampler.name:
+        del tree["sampler"]  # of another one, the run says nothing
+    return assemble(registry, base=[tree], names=names, options=options)
 
 
 def _splits(folder: RunFolder, *, needed: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ddmkit.comparison import Comparison
     from ddmkit.definition import Scoring
     from ddmkit.events import Validation
-    from ddmkit.judging import Figure, Summary
+    from ddmkit.judging import Figure, PairJudge, Summary
     from ddmkit.scoring import Score
 
 
@@ -50,6 +50,16 @@ def score_table(title: str, scores: Sequence[Score], figures: Sequence[Figure]) 
     for score in scores:
         numbers = (figure.text(getattr(score, figure.name)) for figure in figures)
         table.add_row(score.case, score.region, *numbers, score.note or "")
+    return table
+
+
+def case_table(title: str, judge: PairJudge) -> Table:
+    """Return a row for each case."""
+    headings = [figure.heading for figure in judge.figures]
+    table = table_of(title, "case", *headings)
+    justify(table, headings)
+    for case, values in judge.by_case().items():
+        table.add_row(case, *(figure.text(values[figure.name]) for figure in judge.figures))
     return table
 
 

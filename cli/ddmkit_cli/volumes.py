@@ -1,18 +1,19 @@
-"""`ddmkit evaluate` where answers are volumes: one set judged beside another."""
+"""`ddmkit evaluate` where answers are volumes: one set judged beside another, or each beside the real one."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+from ddmkit.judging import PairJudge, SetJudge
 from ddmkit_cli.console import bars, out, say
-from ddmkit_cli.tables import print_definition, summary_table
+from ddmkit_cli.tables import case_table, print_definition, summary_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ddmkit import Registry, SetJudge, VolumeTask
+    from ddmkit import Registry, VolumeTask
     from ddmkit.definition import Scoring
     from ddmkit.run.cases import Place
 
@@ -48,7 +49,7 @@ def _sampled(predictions: Path) -> dict[str, Any] | None:
 
 
 def refuse_by_case(task: VolumeTask, flags: Mapping[str, object]) -> None:
-    """Make sure that nothing is asked for that needs cases to be judged one by one.
+    """Make sure that nothing is asked for that needs answers of labels.
 
     Raises:
         ConfigurationError: something is.
@@ -57,7 +58,9 @@ def refuse_by_case(task: VolumeTask, flags: Mapping[str, object]) -> None:
 
     for flag, given in flags.items():
         if given is not None:
-            msg = f"{flag} is about answers judged case by case, and the task {task.name!r} judges a set: leave it out."
+            msg = (
+                f"{flag} is about answers of labels, and the task {task.name!r} judges a set of volumes: leave it out."
+            )
             raise ConfigurationError(msg)
 
 
@@ -78,38 +81,43 @@ def evaluate_volumes(
     from ddmkit.files import write_text
 
     judge = checked_judge(task, scoring)
-    counts, left_out = _show(judge, task, predictions, place, skip_bad=skip_bad)
+    shown = (
+        _show_set(judge, task, predictions, place, skip_bad=skip_bad)
+        if isinstance(judge, SetJudge)
+        else (_show_pairs(judge, task, predictions, place, skip_bad=skip_bad))
+    )
     summary, definition = checked_summary(task, judge), judge.definition()
+    if isinstance(judge, PairJudge):
+        out.print(case_table(f"{predictions} against {place.path}", judge))
     out.print(summary_table(f"{predictions} beside {place.path}", summary, judge.figures))
     print_definition(definition)
     if json_file is not None:
-        facts = {"predictions": str(predictions), "reference": str(place.path), **counts, "left_out": left_out}
+        facts = {"predictions": str(predictions), "reference": str(place.path), **shown}
         figures = [figure._asdict() for figure in judge.figures]
         written = {"task": task.tree(), "definition": definition, **facts, "figures": figures, "summary": summary}
         write_text(json_file, json.dumps(written, indent=2, allow_nan=False) + "\n")
 
 
-def _show(
-    judge: SetJudge, task: VolumeTask, predictions: Path, place: Place, *, skip_bad: bool
-) -> tuple[dict[str, int], dict[str, str]]:
+def _show_set(judge: SetJudge, task: VolumeTask, predictions: Path, place: Place, *, skip_bad: bool) -> dict[str, Any]:
     """Show a judge all volumes, one at a time; return how many of either side it saw, and why others were left out."""
     from ddmkit import DataError
     from ddmkit.run.answers import read_record
     from ddmkit.run.cases import refuse_or_skip, usable_cases
-    from ddmkit.run.sets import find_volumes, read_generated, read_real
+    from ddmkit.run.sets import case_of, find_volumes, read_generated, read_real
 
     generated = find_volumes(predictions, task)
     found = usable_cases(place.layout, place.path, task.modalities, references=False)
     refuse_or_skip(found.wrong, len(found.cases) + len(found.wrong), place, skip_bad=skip_bad)
     percentiles = _percentiles(read_record(predictions).facts)
     wrong: dict[str, str] = {}
+    cases = {case.name for case in found.cases}
     with bars() as progress:
         for number, case in enumerate(found.cases, start=1):
             judge.real(case.name, read_real(case, task, percentiles))
             progress("real volumes read", number, len(found.cases))
         for number, (name, paths) in enumerate(generated.items(), start=1):
             try:
-                judge.generated(name, read_generated(paths))
+                judge.generated(case_of(name, cases), read_generated(paths))
             except DataError as error:
                 if not skip_bad or len(wrong) + 1 == len(generated):
                     raise
@@ -117,7 +125,38 @@ def _show(
                 say(f"warning: left out {name}: {error}")
             progress("generated volumes read", number, len(generated))
     counts = {"generated": len(generated) - len(wrong), "real": len(found.cases)}
-    return counts, {**found.wrong, **wrong}
+    return {**counts, "left_out": {**found.wrong, **wrong}}
+
+
+def _show_pairs(
+    judge: PairJudge, task: VolumeTask, predictions: Path, place: Place, *, skip_bad: bool
+) -> dict[str, Any]:
+    """Show a judge each volume beside the real one of its case; return the figures of each, and what has none."""
+    from ddmkit import DataError
+    from ddmkit.run.answers import read_record
+    from ddmkit.run.cases import few
+    from ddmkit.run.sets import pair_volumes, read_member, read_real
+
+    pairs = pair_volumes(predictions, task, place, skip_bad=skip_bad)
+    if pairs.unmatched:
+        count, named = len(pairs.unmatched), few(pairs.unmatched)
+        say(f"{count} volumes in {predictions} are of no case under {place.path} and are not compared: {named}.")
+    percentiles = _percentiles(read_record(predictions).facts)
+    wrong = dict(pairs.left_out)
+    with bars() as progress:
+        for number, (case, members) in enumerate(pairs.matched, start=1):
+            real = read_real(case, task, percentiles)
+            for name, paths in members.items():
+                try:
+                    judge.add(case.name, real, read_member(case, task, paths))
+                except DataError as error:
+                    if not skip_bad:
+                        raise
+                    wrong[name] = str(error)
+                    say(f"warning: left out {name}: {error}")
+            progress("cases compared", number, len(pairs.matched))
+    cases = [{"case": case, **figures} for case, figures in judge.by_case().items()]
+    return {"cases": cases, "without_reference": pairs.unmatched, "left_out": wrong}
 
 
 def _percentiles(facts: Mapping[str, Any]) -> tuple[float, float]:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from ddmkit.registry import Registry
 
+__all__ = ["Tree", "assemble", "component", "make", "read_tree", "write_tree"]
+
 Tree = dict[str, Any]
+"""A configuration, or a part of one, as YAML has it."""
 S = TypeVar("S", bound=Settings)
 C = TypeVar("C", bound=Component)
 

@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from ddmkit.errors import PluginError
-from ddmkit.judging import Judge, SetJudge
+from ddmkit.judging import Judge, PairJudge, SetJudge
 from ddmkit.origin import package_of
 from ddmkit.window import Window
 
@@ -152,11 +152,11 @@ def checked_answer(task: LabelTask, mean: Tensor) -> Tensor:
 @overload
 def checked_judge(task: LabelTask, scoring: Scoring) -> RegionJudge: ...
 @overload
-def checked_judge(task: VolumeTask, scoring: Scoring) -> SetJudge: ...
+def checked_judge(task: VolumeTask, scoring: Scoring) -> SetJudge | PairJudge: ...
 @overload
-def checked_judge(task: Task, scoring: Scoring) -> RegionJudge | SetJudge: ...
+def checked_judge(task: Task, scoring: Scoring) -> RegionJudge | SetJudge | PairJudge: ...
 def checked_judge(task: Task, scoring: Scoring) -> Judge:
-    """Return a new judge of a task's answers: a `RegionJudge` where they are labels, else a `SetJudge`.
+    """Return a new judge of a task's answers: a `RegionJudge` of labels, of volumes a `SetJudge` or a `PairJudge`.
 
     Raises:
         PluginError: the task has another one, or one without figures.
@@ -165,9 +165,10 @@ def checked_judge(task: Task, scoring: Scoring) -> Judge:
     from ddmkit.task import LabelTask
 
     judge = cast("object", task.judge(scoring))
-    promised = RegionJudge if isinstance(task, LabelTask) else SetJudge
+    promised = (RegionJudge,) if isinstance(task, LabelTask) else (SetJudge, PairJudge)
     if not isinstance(judge, promised):
-        raise fault(task, f"answers judge() with {_brief(judge)}, not a {promised.__name__}")
+        names = " or a ".join(kind.__name__ for kind in promised)
+        raise fault(task, f"answers judge() with {_brief(judge)}, not a {names}")
     if not judge.figures:
         raise fault(task, f"has a judge, {type(judge).__qualname__}, without figures")
     return judge

@@ -71,6 +71,19 @@ class Case(NamedTuple):
         return tuple(dict.fromkeys((*(image.path for image in self.images.values()), *reference)))
 
 
+class MissingImagesError(DataError):
+    """A case lacks images and is whole otherwise: it can be sampled by a task whose condition needs none of them.
+
+    Args:
+        sentence: which images, and what to do about it.
+        case: with the images that are there.
+    """
+
+    def __init__(self, sentence: str, case: Case) -> None:
+        super().__init__(sentence)
+        self.case = case
+
+
 class Survey(NamedTuple):
     """What lies under a path."""
 
@@ -79,6 +92,8 @@ class Survey(NamedTuple):
     wrong: Mapping[str, str] = MappingProxyType({})
     """What is wrong with those that are not, by name, and with folders that cannot be searched, by path: one sentence
     each, which names the case and says what to do."""
+    partial: Mapping[str, Case] = MappingProxyType({})
+    """Those of the wrong ones that lack images and nothing else, with what they have, by name."""
 
 
 class Dataset(Component):
@@ -117,10 +132,10 @@ class Dataset(Component):
         Raises:
             DataError: as `survey`, or one of the cases cannot be used.
         """
-        found, wrong = self.survey(root)
-        for reason in wrong.values():
+        survey = self.survey(root)
+        for reason in survey.wrong.values():
             raise DataError(reason)
-        return found
+        return survey.cases
 
     def ready(self, root: Path | None) -> Path | None:
         """Return what `prepare` would, or None if that had to make the data first; change nothing.

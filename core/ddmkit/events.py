@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ddmkit.scoring import Score
     from ddmkit.tracker import Tracker
 
+__all__ = ["Announcer", "Picture", "Report", "Run", "Samples", "StepDone", "Validation"]
+
 _log = logging.getLogger(__name__)
 
 

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from math import inf
+from collections import defaultdict
+from functools import cached_property
+from math import inf, isfinite
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from typing_extensions import override
+
+from ddmkit.errors import PluginError
+from ddmkit.summary import spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +23,19 @@ if TYPE_CHECKING:
     from ddmkit.scoring import Score
 
 Summary: TypeAlias = "Mapping[str, Mapping[str, Any]]"
-"""What answers come to, by region or by what else is told apart: "n", and every figure under its `Figure.key`."""
+"""What answers come to: a row for each region, or for what else is told apart ("all" where nothing is).
+
+A row holds "n", how many cases or volumes it is about (int), and every figure under its `Figure.key`: a float, or None
+for one that they are too few for. For a figure of which each case has its own (`by_case`), NAME_mean is that key, and
+beside it stand NAME_std, the sample standard deviation over cases, and NAME_interval, [low, high] of the mean or None.
+What else a row holds is written to JSON and shown by nobody. A judge of sets::
+
+    {"all": {"n": 16, "n_real": 8, "mmd": 0.0213, "ms_ssim": None}}
+
+One of cases::
+
+    {"all": {"n": 5, "psnr_mean": 24.1, "psnr_std": 1.3, "psnr_interval": [23.2, 25.0]}}
+"""
 
 
 class Figure(NamedTuple):
@@ -26,8 +46,11 @@ class Figure(NamedTuple):
     title: str
     """In tables and pictures, short."""
     higher_is_better: bool
+    """Which way the best checkpoint lies, if it is the first of a judge's figures."""
     unit: str = ""
+    """Behind the title, such as "mm"; empty for a bare number."""
     decimals: int = 3
+    """With how many it is shown; files keep them all."""
     largest: float | None = None
     """That it can be, where there is one; the smallest that is usual is 0."""
     by_case: bool = False
@@ -93,6 +116,73 @@ class SetJudge(Judge):
             case: whose grid it lies on, or the volume's own name.
             volume: its read-out, shape (C, X, Y, Z); X, Y, Z run left, back and up.
         """
+
+
+class PairJudge(Judge):
+    """Compares each generated volume with the real one of its own case, as where an image is made from others.
+
+    A complete one::
+
+        class Error(PairJudge):
+            @property
+            def figures(self) -> tuple[Figure, ...]:
+                return (Figure("mae", "MAE", higher_is_better=False, by_case=True),)
+
+            def definition(self) -> dict[str, str]:
+                return {"mae": "mean absolute difference over all voxels"}
+
+            def measure(self, real: NDArray[np.float32], generated: NDArray[np.float32]) -> Sequence[float]:
+                return (float(abs(real - generated).mean()),)
+
+    Of several members of a case, the case's figures are the means.
+    """
+
+    @abstractmethod
+    def measure(self, real: NDArray[np.float32], generated: NDArray[np.float32]) -> Sequence[float]:
+        """Return a finite number for each of `figures`, in their order; all of them are `by_case`.
+
+        Args:
+            real: the read-out of the case's own x_0, shape (C, X, Y, Z); X, Y, Z run left, back and up.
+            generated: the read-out of a member, of the same shape.
+        """
+
+    def add(self, case: str, real: NDArray[np.float32], generated: NDArray[np.float32]) -> None:
+        """Take in a member of a case, as `measure`.
+
+        Raises:
+            PluginError: `measure` answers with something else than it should.
+        """
+        values = self.measure(real, generated)
+        if len(values) != len(self.figures) or not all(map(isfinite, values)):
+            names = ", ".join(figure.name for figure in self.figures)
+            msg = (
+                f"The judge {type(self).__module__}.{type(self).__qualname__} measures {case} as {tuple(values)}, not "
+                f"a finite number for each of {names}: choose another --task; its author learns more from ddmkit "
+                "plugins check."
+            )
+            raise PluginError(msg)
+        self._members[case].append([float(value) for value in values])
+
+    def by_case(self) -> dict[str, dict[str, float]]:
+        """Return the figures of each case by their names, means over its members, in order of first appearance."""
+        names = [figure.name for figure in self.figures]
+        return {
+            case: dict(zip(names, map(fmean, zip(*members, strict=True)), strict=True))
+            for case, members in self._members.items()
+        }
+
+    @override
+    def summary(self) -> Summary:
+        cases = list(self.by_case().values())
+        row: dict[str, Any] = {"n": len(cases)}
+        for name in (figure.name for figure in self.figures):
+            found = spread([case[name] for case in cases]) if cases else (None, None, None)
+            row |= dict(zip((f"{name}_mean", f"{name}_std", f"{name}_interval"), found, strict=True))
+        return {"all": row}
+
+    @cached_property
+    def _members(self) -> defaultdict[str, list[list[float]]]:
+        return defaultdict(list)
 
 
 def decisive(summary: Summary, figures: Sequence[Figure]) -> float | None:

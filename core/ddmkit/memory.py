@@ -16,6 +16,8 @@ from ddmkit.errors import OutOfMemoryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+__all__ = ["free", "memory_guard", "peak", "used"]
+
 _GROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 """Where Linux keeps the limits of groups of processes (containers, jobs), and says which groups this one is in."""
 

@@ -133,7 +133,7 @@ def _members(model: Model, case: StoredCase, most: int, seed: int, counted: _Cou
     configuration = model.configuration
     window = case.whole(configuration.patch.factor)
     at_once = members_at_once(model, window.shape, most)
-    inputs = given_inputs(model, case.read(window), at_once)
+    inputs = given_inputs(model, case.read(window, configuration.task.condition_modalities), at_once)
     counted.calls = math.ceil(most / at_once) * configuration.sampler.evaluations
     for first in range(0, most, at_once):
         members = range(first, min(first + at_once, most))

@@ -38,7 +38,9 @@ class Score(NamedTuple):
     """How well one region of one case was found."""
 
     case: str
+    """Its name."""
     region: str
+    """One of `LabelTask.regions`."""
     dice: float
     """0 to 1."""
     hd95: float

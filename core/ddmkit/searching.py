@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmkit.dataset import Survey
+from ddmkit.dataset import MissingImagesError, Survey
 from ddmkit.errors import DataError
 from ddmkit.rules import shown
 
@@ -104,18 +104,22 @@ def survey(root: Path, names: Callable[[Folder], Iterable[str]], case: Callable[
     """
     found: dict[str, tuple[Case, Path]] = {}
     wrong: dict[str, str] = {}
+    partial: dict[str, Case] = {}
     for folder in walk(root):
         wrong.update(folder.wrong)
         for name in sorted(names(folder)):
             try:
                 made = case(folder, name)
             except DataError as error:
+                if isinstance(error, MissingImagesError) and name not in wrong:
+                    partial[name] = error.case
                 wrong.setdefault(name, str(error))
                 continue
             _, other = found.setdefault(name, (made, folder.path))
             if other is not folder.path:
                 wrong.setdefault(name, _twice(name, other, folder.path))
-    return Survey([found[name][0] for name in sorted(found.keys() - wrong.keys())], wrong)
+    alone = {name: case for name, case in partial.items() if name not in found}
+    return Survey([found[name][0] for name in sorted(found.keys() - wrong.keys())], wrong, alone)
 
 
 def walk(root: Path) -> Iterator[Folder]:

@@ -58,14 +58,25 @@ class Store:
         configuration: says which modalities, how to normalise and to pad.
         folder: where the files go; by default, the user's cache.
         references: whether a case's reference is needed; where it is not, it need not be readable.
+        modalities: which images; None: all that the task learns from.
     """
 
-    def __init__(self, configuration: Configuration, folder: Path | None = None, *, references: bool = True) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        folder: Path | None = None,
+        *,
+        references: bool = True,
+        modalities: tuple[str, ...] | None = None,
+    ) -> None:
         self._configuration = configuration
         self._references = references
         preprocessing = configuration.preprocessing
         self._recipe = Recipe(
-            configuration.task.modalities, preprocessing.orientation, preprocessing.spacing, preprocessing.percentiles
+            modalities or configuration.task.modalities,
+            preprocessing.orientation,
+            preprocessing.spacing,
+            preprocessing.percentiles,
         )
         self._folder = folder or cache_folder() / "store"
 

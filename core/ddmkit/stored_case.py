@@ -76,10 +76,14 @@ class StoredCase:
         """Return the window that shows all there is to see."""
         return self.region._replace(factor=factor)
 
-    def read(self, window: Window) -> Example:
+    def read(self, window: Window, modalities: tuple[str, ...] | None = None) -> Example:
         """Read a window of the frame; what lies outside the brain is background.
 
         A damaged file is made anew.
+
+        Args:
+            window: what is read.
+            modalities: which images, in this order; None: all of the store's file.
 
         Raises:
             DataError: the store's file is damaged, and the case's own files are not what they were.
@@ -89,6 +93,8 @@ class StoredCase:
         if (factor := window.factor) > 1:
             images = _pooled(images, factor)
             labels = None if labels is None else labels[::factor, ::factor, ::factor].contiguous()
+        if modalities is not None and modalities != self.recipe.modalities:
+            images = images[[self.recipe.modalities.index(modality) for modality in modalities]]
         return Example(images, labels, self.facts.classes, window)
 
     def locations(self) -> NDArray[np.int64]:

@@ -42,7 +42,9 @@ class Summary(TypedDict):
     """Cases of which exactly one side is empty."""
 
 
-class _Spread(NamedTuple):
+class Spread(NamedTuple):
+    """Mean, sample standard deviation (0 for one value), and the mean's interval."""
+
     mean: float
     std: float
     interval: list[float] | None
@@ -87,9 +89,9 @@ def interval_of_mean(values: Sequence[float]) -> list[float] | None:
 
 
 def _summary(scores: Sequence[Score]) -> Summary:
-    dice = _spread([score.dice for score in scores])
-    hd95 = _spread([score.hd95 for score in scores])
-    surface_dice = _spread([score.surface_dice for score in scores])
+    dice = spread([score.dice for score in scores])
+    hd95 = spread([score.hd95 for score in scores])
+    surface_dice = spread([score.surface_dice for score in scores])
     return Summary(
         n=len(scores),
         dice_mean=dice.mean,
@@ -105,5 +107,6 @@ def _summary(scores: Sequence[Score]) -> Summary:
     )
 
 
-def _spread(values: Sequence[float]) -> _Spread:
-    return _Spread(fmean(values), stdev(values) if len(values) > 1 else 0.0, interval_of_mean(values))
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean, spread and interval of one value at least."""
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else 0.0, interval_of_mean(values))

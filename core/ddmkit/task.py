@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ddmkit.definition import Scoring
-    from ddmkit.judging import Judge, SetJudge
+    from ddmkit.judging import Judge, PairJudge, SetJudge
     from ddmkit.scoring import RegionJudge
     from ddmkit.window import Window
 
@@ -56,7 +56,8 @@ class Example(NamedTuple):
     """A window of one case, at the resolution of its window."""
 
     images: Tensor
-    """Shape (modalities, *window.shape), float32 in [0, 1]; channels in the order of `Task.modalities`."""
+    """Shape (modalities, *window.shape), float32 in [0, 1]; channels in the order of `Task.modalities`, or, where a
+    condition is asked for, of `Task.condition_modalities`."""
     labels: Tensor | None
     """Shape window.shape, uint8: indices into `classes`; None where a case has no reference."""
     classes: tuple[str, ...]
@@ -91,9 +92,17 @@ class Task(Component):
         return -1.0, 1.0
 
     @property
+    def condition_modalities(self) -> tuple[str, ...]:
+        """Those of `modalities` that a case must have to be sampled, and all that `condition` sees; by default all.
+
+        Where an image is made from others, these are the others. There is one at least: answers lie on its grid.
+        """
+        return self.modalities
+
+    @property
     def condition_channels(self) -> int:
-        """Channels of the condition, 0 for none; by default one for each modality."""
-        return len(self.modalities)
+        """Channels of the condition, 0 for none; by default one for each of `condition_modalities`."""
+        return len(self.condition_modalities)
 
     def check_classes(self, classes: tuple[str, ...]) -> None:
         """Check that references with these classes tell what is asked; a run calls it before it reads any voxel.
@@ -113,7 +122,11 @@ class Task(Component):
 
     @abstractmethod
     def condition(self, example: Example) -> Tensor:
-        """Return what the model is given: shape (condition_channels, *window.shape), float32."""
+        """Return what the model is given: shape (condition_channels, *window.shape), float32.
+
+        Args:
+            example: with the images of `condition_modalities` alone, in that order.
+        """
 
     @property
     def adds_loss(self) -> bool:
@@ -183,14 +196,28 @@ class LabelTask(Task):
 
 
 class VolumeTask(Task):
-    """Answers with volumes: each member is an answer of its own, written as it is read out, and judged as one of a set.
+    """Answers with volumes: each member is an answer of its own, written as it is read out.
 
-    `condition` must not ask for labels, which a case has none of when it is sampled.
+    `condition` must not ask for labels, which a case has none of when it is sampled. A `SetJudge` compares what was
+    generated with what is real as two sets, a `PairJudge` with the real volume of the same case.
     """
 
     @abstractmethod
     @override
-    def judge(self, scoring: Scoring) -> SetJudge: ...
+    def judge(self, scoring: Scoring) -> SetJudge | PairJudge: ...
+
+
+def given(task: Task, example: Example) -> Example:
+    """Return an example with those of the task's images alone that its condition may see.
+
+    Args:
+        task: what is asked.
+        example: with images of all `task.modalities`.
+    """
+    if task.condition_modalities == task.modalities:
+        return example
+    channels = [task.modalities.index(name) for name in task.condition_modalities]
+    return example._replace(images=example.images[channels])
 
 
 def label_task(task: Task) -> LabelTask:

@@ -78,11 +78,26 @@ def import_page() -> str:
     kinds = {thing.name: _KINDS[thing.module.path] for thing in things if thing.module.path in _KINDS}
     return page(
         "# What a plugin imports",
-        "`from ddmkit import …` offers these names, and they are all that most plugins need. Those of a kind stand on "
-        "its page:",
+        "`from ddmkit import …` offers these names, and they are all that most plugins need; at the end stand the "
+        "other modules of [the interface](../plugins/versions.md#what-the-interface-is). Names of a kind stand on its "
+        "page:",
         table(("name", "kind"), [(f"`{name}`", f"[{kind}]({kind}.md)") for name, kind in kinds.items()]),
         "The others:",
         *[entry(thing, 2) for thing in things if thing.name not in kinds],
+        *[_module(name) for name in ("ddmkit.events", "ddmkit.assembly", "ddmkit.memory")],
+    )
+
+
+def _module(name: str) -> str:
+    """Return all that a module for plugins offers; what the pages of events tell is left to them."""
+    offered = [found(f"{name}.{member}") for member in import_module(name).__all__]
+    told = name == "ddmkit.events"
+    pages = "[The pages of the events](hooks.md#the-events-of-a-run) tell the fields of these." if told else ""
+    return page(
+        f"## {name}",
+        documentation(found(name)),
+        pages,
+        *[page(f"### {thing.name}", documentation(thing)) if told else entry(thing, 3) for thing in offered],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddmkit import Registry
 from ddmkit_docs.components import INTERFACES, import_page, kind_page, testing_page
-from ddmkit_docs.running import commands_page, configuration_page, hooks_page, presets_page
+from ddmkit_docs.running import commands_page, configuration_page, event_pages, hooks_page, presets_page
 
 
 def reference() -> dict[str, str]:
@@ -13,6 +13,7 @@ def reference() -> dict[str, str]:
     kinds = {interface.kind: kind_page(registry, interface) for interface in INTERFACES}
     pages = {
         **kinds,
+        **{f"events/{event}": text for event, text in event_pages().items()},
         "configuration": configuration_page(),
         "presets": presets_page(registry),
         "commands": commands_page(),

@@ -14,7 +14,7 @@ from ddmkit_cli.app import app
 from ddmkit_docs.components import INTERFACES
 from ddmkit_docs.interfaces import entry, found, own
 from ddmkit_docs.settings import settings_table
-from ddmkit_docs.text import fence, page, prose, table
+from ddmkit_docs.text import fence, page, prose, summary, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
     from ddmkit import Registry
 
+_FACTS = {
+    **{name: f"ddmkit.events.{name}" for name in events.__all__ if name != "Announcer"},
+    "Score": "ddmkit.scoring.Score",
+    "Figure": "ddmkit.judging.Figure",
+    "Summary": "ddmkit.judging.Summary",
+}
+"""What events tell, and what stands in the fields of that."""
 _EXAMPLE = re.compile(r"\[bold\](.*?)\[/bold\](?: \((.*?)\)(?= ·|$))?")
 
 
@@ -102,30 +109,57 @@ def _examples(epilog: str) -> str:
 
 
 def hooks_page() -> str:
-    """Return the page of hooks: those that offer something, then the events of a run and what they tell."""
-    hooks = [thing for thing in own(hookspecs.__name__) if thing.name.startswith("ddmkit_")]
-    facts = [thing for thing in own(events.__name__) if thing.name != "Announcer"]
-    facts += [found("ddmkit.scoring.Score"), found("ddmkit.summary.Summary")]
+    """Return the page of hooks: those that offer something, then a list of a run's events."""
+    events = [
+        (f"[{hook.name}](events/{hook.name}.md)", prose(summary(hook.docstring.value if hook.docstring else "")))
+        for hook in _hooks()
+        if _arguments(hook.name)
+    ]
     return page(
         "# Hooks and run events",
         "A function that is named as one of these and marked with `@hookimpl` is called by ddmkit. It takes whichever "
         "of the arguments it wants, by their names.",
         "## What a plugin offers",
-        *[entry(hook, 3) for hook in hooks if not _arguments(hook.name)],
+        *[entry(hook, 3) for hook in _hooks() if not _arguments(hook.name)],
         "## The events of a run",
-        "[Listening to a run](../plugins/listening.md) says how to use them.",
-        *[_event(hook, [fact.name for fact in facts]) for hook in hooks if _arguments(hook.name)],
-        "## What the events tell",
-        *[entry(thing, 3) for thing in facts],
+        "[Listening to a run](../plugins/listening.md) says how to use them. Each has a page:",
+        table(("event", "when it comes"), events),
     )
 
 
-def _event(hook: griffe.Object, facts: list[str]) -> str:
-    arguments = [
-        f"- `{name}`: [{told}](#{told.lower()})" if told in facts else f"- `{name}`: `{told}`"
-        for name, told in _arguments(hook.name).items()
+def event_pages() -> dict[str, str]:
+    """Return the page of each event by its name under reference/events/: its arguments, and all that they tell."""
+    return {hook.name: _event_page(hook) for hook in _hooks() if _arguments(hook.name)}
+
+
+def _hooks() -> list[griffe.Object]:
+    return [thing for thing in own(hookspecs.__name__) if thing.name.startswith("ddmkit_")]
+
+
+def _event_page(hook: griffe.Object) -> str:
+    arguments = _arguments(hook.name)
+    rows = [
+        (f"`{name}`", f"[{told}](#{told.lower()})" if told in _FACTS else f"`{told}`")
+        for name, told in arguments.items()
     ]
-    return page(entry(hook, 3), "\n".join(arguments))
+    facts = _told_by([told for told in arguments.values() if told in _FACTS])
+    return page(
+        entry(hook, 1),
+        table(("argument", "type"), rows),
+        "A function takes those that it wants, by their names, and leaves out the others. "
+        "[Listening to a run](../../plugins/listening.md) says how it is made known, and what to rely on.",
+        "## What it tells",
+        *[entry(found(_FACTS[fact]), 3) for fact in facts],
+    )
+
+
+def _told_by(facts: list[str]) -> list[str]:
+    """Return the names of facts, and of those that their fields hold, each once."""
+    told = list(facts)
+    for fact in told:
+        types = " ".join(str(field.annotation) for field in found(_FACTS[fact]).attributes.values())
+        told += [name for name in _FACTS if name not in told and re.search(rf"\b{name}\b", types)]
+    return told
 
 
 def _arguments(hook: str) -> dict[str, str]:

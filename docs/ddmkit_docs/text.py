@@ -27,7 +27,7 @@ def prose(docstring: str) -> str:
 
 def _language(example: str) -> str:
     """Tell Python from the files that some docstrings show."""
-    return "python" if example.startswith(("class ", "def ", "from ", "import ")) else "yaml"
+    return "python" if example.startswith(("@", "class ", "def ", "from ", "import ")) else "yaml"
 
 
 def _escaped(text: str) -> str:

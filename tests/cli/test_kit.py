@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ddmkit import Registry
-from ddmkit_cli.kit import KINDS, write
+from ddmkit_cli.kit import FORMS, KINDS, write
 from tests.borrowing import borrowing_environment
 from tests.cli.program import TINY, Run, environment, refused
 from tests.installing import install
 
+WRITTEN = (*KINDS, *FORMS)
 LONGEST = "abcdefghijklm-nopqrs-tuvwxyz01"
 
 
@@ -42,8 +45,8 @@ class Outside:
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     """Write a package of each kind, and install all by pip."""
     made = Outside(tmp_path_factory.mktemp("outside"))
-    packages = [made.folder / kind for kind in KINDS]
-    for kind, package in zip(KINDS, packages, strict=True):
+    packages = [made.folder / kind for kind in WRITTEN]
+    for kind, package in zip(WRITTEN, packages, strict=True):
         write(package, kind, _named(kind), Registry())
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", made.python, "install", *offline, *packages]
@@ -53,20 +56,20 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
 
 
 def test_packages_of_all_kinds_pass_the_tests_that_they_were_written_with(outside: Outside) -> None:
-    tests = [outside.folder / kind / "tests" for kind in KINDS]
+    tests = [outside.folder / kind / "tests" for kind in WRITTEN]
     options = ["-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-W", "error"]
     result = outside.run("-m", "pytest", *options, *tests)
     assert result.returncode == 0, result.stdout
-    for kind in KINDS:
-        collected = outside.folder / kind / "tests" / f"test_{kind}.py"
+    for kind in WRITTEN:
+        collected = outside.folder / kind / "tests" / f"test_{FORMS.get(kind, kind)}.py"
         assert collected.is_file()
 
 
 def test_packages_of_all_kinds_pass_plugins_check(outside: Outside) -> None:
-    result = outside.run("-m", "ddmkit_cli", "plugins", "check", *map(_named, KINDS))
+    result = outside.run("-m", "ddmkit_cli", "plugins", "check", *map(_named, WRITTEN))
     assert result.returncode == 0, result.stdout
     assert sorted(result.stdout.splitlines()) == sorted(
-        f"✓ {kind} {_named(kind)} (ddmkit-{_named(kind)} 0.1.0)" for kind in KINDS
+        f"✓ {FORMS.get(kind, kind)} {_named(kind)} (ddmkit-{_named(kind)} 0.1.0)" for kind in WRITTEN
     )
 
 
@@ -83,7 +86,7 @@ def test_packages_of_all_kinds_work_together_in_a_run(outside: Outside) -> None:
 
 @pytest.mark.parametrize("name", ["a", "my-own", LONGEST])
 def test_what_is_written_is_formatted_and_passes_ruff_whatever_its_name(name: str, tmp_path: Path) -> None:
-    for kind in KINDS:
+    for kind in WRITTEN:
         write(tmp_path / kind, kind, name, Registry())
     for command in (["format", "--diff"], ["check"]):
         result = subprocess.run(
@@ -96,7 +99,7 @@ def test_what_is_written_is_formatted_and_passes_ruff_whatever_its_name(name: st
 
 
 def test_what_is_written_is_typed(outside: Outside) -> None:
-    sources = [outside.folder / kind / part for kind in KINDS for part in ("src", "tests")]
+    sources = [outside.folder / kind / part for kind in WRITTEN for part in ("src", "tests")]
     # Torch, whose types take a minute, is left out here; it may be subclassed all the same.
     quick = outside.folder / "mypy.ini"
     quick.write_text("[mypy-torch.*]\nfollow_imports = skip\nfollow_imports_for_stubs = true\n", "utf-8")
@@ -137,7 +140,7 @@ REFUSED = {
         "new",
         "smapler",
         "mine",
-        ["--kind 'smapler' is no kind", "Did you mean 'sampler'?", "tracker"],
+        ["--kind 'smapler' is no kind", "Did you mean 'sampler'?", "tracker", "volume-task"],
     ),
     "a name with capitals": ("new", "sampler", "Mine", ["--name 'Mine' is no name", "such as my-sampler"]),
     "a name with a space": ("new", "sampler", "my own", ["--name 'my own' is no name"]),
@@ -163,6 +166,24 @@ def test_what_cannot_be_is_refused_in_a_sentence(
     refused(ddmkit("plugins", "new", folder, "--kind", kind, "--name", name), 2, *words)
     assert not (tmp_path / "new").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("task", "label"), ("task", "volume"), ("volume-task", "label-task")])
+def test_a_class_is_never_called_like_one_that_it_imports(kind: str, name: str, tmp_path: Path) -> None:
+    write(tmp_path, kind, name, Registry())
+    text = next(tmp_path.rglob("src/*/task.py")).read_text("utf-8")
+    [defined] = re.findall(r"^class (\w+)\((?:Label|Volume)Task\):", text, flags=re.MULTILINE)
+    assert defined == f"My{name.removesuffix('-task').capitalize()}Task"
+    assert f"[{defined}]" in next(tmp_path.rglob("__init__.py")).read_text("utf-8")
+
+
+def test_the_continuous_tests_install_ddmkit_from_a_repository_that_is_named_once(tmp_path: Path) -> None:
+    write(tmp_path, "sampler", "mine", Registry())
+    workflow = yaml.safe_load((tmp_path / ".github/workflows/test.yml").read_text("utf-8"))
+    steps = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    assert steps[0] == 'git clone --depth 1 "$DDMKIT" ../ddmkit'
+    assert steps[1].endswith("../ddmkit -e '.[test]'")
+    assert [*workflow["env"]] == ["DDMKIT"]
 
 
 def test_a_name_of_one_kind_may_be_used_for_another(tmp_path: Path) -> None:

@@ -142,3 +142,10 @@ def test_sampling_without_enough_memory_names_the_planner_who_knows_the_configur
     data = next((folder / "phantom").iterdir())
     sampled = ddmkit("sample", folder / "run", "--input", data, "--out", "out", "-o", "engine.memory=20MB")
     refused(sampled, 1, f"ddmkit plan --config {folder / 'run'} -o engine.memory=20MB")
+
+
+@pytest.mark.parametrize("run", ["runs/mine", "runs/mine/", "runs/mine/config.yaml"])
+def test_a_run_given_as_if_to_sample_is_answered_with_the_option_that_takes_it(ddmkit: Run, run: str) -> None:
+    result = ddmkit("plan", run, "--memory", "1GB")
+    assert result.returncode == 2
+    assert "type --config runs/mine/config.yaml." in " ".join(result.stderr.replace("│", " ").split())

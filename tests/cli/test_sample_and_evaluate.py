@@ -11,6 +11,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from ddmkit import Registry, Sampler
+from ddmkit.assembly import component
 from tests.cli.program import affine, call, image, refused
 
 Trained = tuple[Path, "subprocess.CompletedProcess[str]"]
@@ -99,6 +101,30 @@ def test_a_seed_decides_the_samples(trained: Trained, tmp_path: Path) -> None:
         means.append(np.asarray(image(tmp_path / name / f"{case}_mean.nii.gz").dataobj))
     assert np.array_equal(means[0], means[1])
     assert not np.array_equal(means[0], means[2])
+
+
+def test_another_sampler_begins_with_its_own_defaults_and_the_runs_own_keeps_its_settings(
+    trained: Trained, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    data = next((folder / "phantom").iterdir())
+    chosen = {
+        ("--sampler", "ddpm", "--steps", "3"): {"name": "ddpm", **with_defaults("ddpm"), "steps": 3},
+        ("--sampler", "heun", "-o", "sampler.steps=1"): {"name": "heun", **with_defaults("heun"), "steps": 1},
+        ("--sampler", "ddim"): {"name": "ddim", **with_defaults("ddim"), "steps": 2},  # as TINY trained
+    }
+    for number, (typed, expected) in enumerate(chosen.items()):
+        out = tmp_path / str(number)
+        case = ["--input", str(data), "--cases", "BraTS20_Training_001", "--out", str(out)]
+        result = call(folder, "sample", "run", *case, *typed)
+        assert result.returncode == 0, result.stderr
+        assert json.loads((out / "sample.json").read_text())["sampler"] == expected
+    refused(call(folder, "sample", "run", "--input", data, "--out", tmp_path, "--sampler", "dddim"), 2, "'ddim'")
+
+
+def with_defaults(name: str) -> dict[str, object]:
+    """Return the settings that a sampler has where nobody says anything."""
+    return component(Registry(), Sampler, name).model_dump(mode="json")
 
 
 def test_the_cases_of_a_split_are_sampled_without_their_references(trained: Trained, tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from typing_extensions import override
 
-from ddmkit import Figure
+from ddmkit import Figure, PairJudge, PluginError
 from ddmkit.judging import decisive, goodness
 
 DICE = Figure("dice", "Dice", higher_is_better=True, by_case=True)
@@ -26,6 +30,48 @@ def test_a_figure_that_nobody_could_work_out_decides_nothing(summary: dict[str, 
 def test_better_is_higher_or_lower_and_unknown_is_worst() -> None:
     assert goodness(0.9, DICE) > goodness(0.8, DICE) > goodness(None, DICE)
     assert goodness(0.8, DISTANCE) > goodness(0.9, DISTANCE) > goodness(None, DISTANCE)
+
+
+class Error(PairJudge):
+    """Mean absolute difference, and the real volume's mean."""
+
+    @property
+    @override
+    def figures(self) -> tuple[Figure, ...]:
+        return tuple(Figure(name, name, higher_is_better=False, by_case=True) for name in ("mae", "mean"))
+
+    @override
+    def definition(self) -> dict[str, str]:
+        return {"mae": "mean absolute difference", "mean": "of the real volume"}
+
+    @override
+    def measure(self, real: NDArray[np.float32], generated: NDArray[np.float32]) -> tuple[float, ...]:
+        return float(np.abs(real - generated).mean()), float(real.mean())
+
+
+def test_each_case_counts_once_however_many_members_it_has() -> None:
+    judge, blank = Error(), np.zeros((1, 2, 2, 2), dtype=np.float32)
+    assert judge.summary() == {
+        "all": {"n": 0, **{f"{name}_{what}": None for name in ("mae", "mean") for what in ("mean", "std", "interval")}}
+    }
+    for case, error in (("a", 1), ("a", 3), ("b", 5)):
+        judge.add(case, blank, blank + error)
+    assert judge.by_case() == {"a": {"mae": 2, "mean": 0}, "b": {"mae": 5, "mean": 0}}
+    row = judge.summary()["all"]
+    assert (row["n"], row["mae_mean"], row["mae_std"]) == (2, 3.5, pytest.approx(statistics.stdev([2, 5])))
+    assert 2 <= row["mae_interval"][0] <= 3.5 <= row["mae_interval"][1] <= 5
+    assert decisive(judge.summary(), judge.figures) == 3.5
+
+
+@pytest.mark.parametrize("measured", [(1.0,), (1.0, float("inf"))])
+def test_a_judge_that_measures_something_else_is_named(
+    measured: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Error, "measure", lambda *_: measured)
+    with pytest.raises(
+        PluginError, match=r"test_judging\.Error measures a as \(1.*a finite number for each of mae, mean"
+    ):
+        Error().add("a", np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32))
 
 
 def test_a_figure_says_its_name_unit_and_value() -> None:

@@ -302,7 +302,7 @@ def case(folder: Folder, name: str) -> Case:
 def test_a_survey_sorts_cases_and_reads_on_past_what_is_wrong(tmp_path: Path, forbid: set[Path]) -> None:
     make(tmp_path, "z/c.nii", "a/d.nii", "a/bad.nii", f"a/{BROKEN}.nii", "s/x.nii", "a/s/x.nii", "b.nii")
     forbid |= {tmp_path / "s", tmp_path / "a/s"}
-    cases, wrong = survey(tmp_path, names, case)
+    cases, wrong, *_ = survey(tmp_path, names, case)
     assert [case.name for case in cases] == ["b", "c", "d"]
     assert wrong.keys() == {"bad", r"a/caf\xe9.nii", "s", "a/s"}
     assert wrong["bad"] == "The case bad is bad."
@@ -310,6 +310,6 @@ def test_a_survey_sorts_cases_and_reads_on_past_what_is_wrong(tmp_path: Path, fo
 
 def test_a_case_in_two_folders_is_wrong_and_both_are_named(tmp_path: Path) -> None:
     make(tmp_path, "x/a.nii", "y/a.nii", "z/a.nii", "z/b.nii")
-    cases, wrong = survey(tmp_path, names, case)
+    cases, wrong, *_ = survey(tmp_path, names, case)
     assert [case.name for case in cases] == ["b"]
     assert f"a case a: {tmp_path}/x and {tmp_path}/y;" in wrong["a"]

@@ -14,6 +14,7 @@ from ddmkit.files import write_text
 from ddmkit.labels import numbers_for
 from ddmkit.run.cases import Place, few, refuse_or_skip, usable_cases
 from ddmkit.store import Store
+from ddmkit.task import VolumeTask
 from ddmkit.volume import write_like
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Questions(NamedTuple):
 
     cases: list[StoredCase]
     labelled: list[str]
-    """The names of those whose answers can be scored, since they have a reference."""
+    """The names of those whose answers can be scored: they have a reference or, where those are volumes, all images."""
 
 
 class Answered(NamedTuple):
@@ -87,7 +88,8 @@ def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which case
         ConfigurationError: a case that is asked for is not there, or answers would lie among the cases' own files.
         DataError: some cannot be used and may not be skipped, or all cannot.
     """
-    found = usable_cases(layout, source, configuration.task.modalities, references=False)
+    needed = configuration.task.condition_modalities
+    found = usable_cases(layout, source, needed, references=False, partial=True)
     place = Place(layout, source)
     _refuse_mixing(target, source, [*found.cases, *found.refused])
     there = {case.name: case for case in found.cases}
@@ -98,9 +100,14 @@ def open_asked(  # noqa: PLR0913, PLR0917 - each says another part of which case
     bad = {name: found.wrong[name] for name in names if name in found.wrong}
     refuse_or_skip(bad, len(names), place, skip_bad=skip_bad)
     chosen = [there[name] for name in names if name in there]
-    opened = Store(configuration, references=False).open_all(chosen, progress)
+    opened = Store(configuration, references=False, modalities=needed).open_all(chosen, progress)
     refuse_or_skip(opened.wrong, len(chosen), place, skip_bad=skip_bad)
-    return Questions(opened.cases, [case.name for case in opened.cases if there[case.name].reference is not None])
+    scored = [case.name for case in opened.cases if _can_be_scored(configuration.task, there[case.name])]
+    return Questions(opened.cases, scored)
+
+
+def _can_be_scored(task: Task, case: Case) -> bool:
+    return case.images.keys() >= {*task.modalities} if isinstance(task, VolumeTask) else case.reference is not None
 
 
 def _refuse_mixing(target: Path, source: Path, cases: Sequence[Case]) -> None:
@@ -153,7 +160,7 @@ def write_answer(folder: Path, case: Case, answer: Answer, task: LabelTask) -> d
         StorageError: a file cannot be written.
     """
     numbers = numbers_for(task.answers, case.labels)
-    like = case.images[task.modalities[0]].path
+    like = case.images[task.condition_modalities[0]].path
     of_class = {name: number for number, name in numbers.items()}
     of_index = np.array([0, *(of_class[name] for name in task.answers)])
     labels = of_index.astype(np.min_scalar_type(of_index.max()))[answer.labels]
@@ -197,7 +204,7 @@ def write_probability(folder: Path, case: Case, task: Task, mean: np.ndarray, ca
 
 
 def _write_channels(folder: Path, case: Case, task: Task, what: str, arrays: Iterable[np.ndarray]) -> None:
-    like = case.images[task.modalities[0]].path
+    like = case.images[task.condition_modalities[0]].path
     for path, array in zip(map_files(folder, case.name, task, what).values(), arrays, strict=True):
         write_like(path, array, like)
 

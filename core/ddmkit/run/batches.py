@@ -14,6 +14,7 @@ from ddmkit.checked import checked_alphas_bar, checked_window, checked_x0
 from ddmkit.engine import Batch
 from ddmkit.randomness import generator, normal
 from ddmkit.sampling import condition
+from ddmkit.task import given
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -60,7 +61,8 @@ class Batches:
         t = configuration.diffusion.draw_time(self._alphas_bar, generator(configuration.seed, "time", *key))
         alpha_bar = self._alphas_bar[t].reshape(1)
         noisy = configuration.diffusion.noisy(x0, noise, alpha_bar)
-        inputs = torch.cat([condition(configuration, example)[None], noisy], dim=1)
+        seen = given(configuration.task, example)
+        inputs = torch.cat([condition(configuration, seen)[None], noisy], dim=1)
         return Batch(inputs, torch.tensor([float(t)]), configuration.diffusion.target(x0, noise, alpha_bar))
 
     def step(self, step: int) -> list[Batch]:

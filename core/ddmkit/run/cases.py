@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ddmkit.assembly import typed
+from ddmkit.dataset import Survey
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.randomness import generator
 from ddmkit.rules import refuse, shown
@@ -69,13 +70,18 @@ def find_cases(dataset: Dataset, data: Path) -> tuple[list[Case], dict[str, str]
     Raises:
         DataError: there are none; the sentence says what was looked for.
     """
-    cases, wrong = dataset.survey(data)
+    cases, wrong, _ = _surveyed(dataset, data)
+    return cases, dict(wrong)
+
+
+def _surveyed(dataset: Dataset, data: Path) -> Survey:
+    cases, wrong, partial = dataset.survey(data)
     if not cases and not wrong:
         msg = f"No case of the dataset {dataset.name!r} lies under {data}: looked for {dataset.looked_for}."
         raise DataError(msg)
     if not wrong:
         _warn_of_strays(dataset, data, cases)
-    return cases, dict(wrong)
+    return Survey(cases, dict(wrong), partial)
 
 
 def _warn_of_strays(dataset: Dataset, data: Path, cases: Sequence[Case]) -> None:
@@ -115,7 +121,9 @@ def labelled_cases(cases: Sequence[Case], data: Path) -> list[Case]:
     return labelled
 
 
-def usable_cases(dataset: Dataset, data: Path, modalities: Sequence[str], *, references: bool = True) -> Found:
+def usable_cases(
+    dataset: Dataset, data: Path, modalities: Sequence[str], *, references: bool = True, partial: bool = False
+) -> Found:
     """Return the cases under a path whose headers are in order; no voxel is read.
 
     Args:
@@ -123,11 +131,15 @@ def usable_cases(dataset: Dataset, data: Path, modalities: Sequence[str], *, ref
         data: where they lie.
         modalities: the images that are needed.
         references: whether references are needed; where they are not, they need not be readable.
+        partial: whether a case will do that lacks other images.
 
     Raises:
         DataError: there are none at all, or none has one of the images.
     """
-    cases, wrong = find_cases(dataset, data)
+    survey = _surveyed(dataset, data)
+    more = {name: case for name, case in survey.partial.items() if partial and case.images.keys() >= {*modalities}}
+    cases = sorted([*survey.cases, *more.values()], key=lambda case: case.name)
+    wrong = {name: reason for name, reason in survey.wrong.items() if name not in more}
     _require_images(cases, modalities, data)
     headers: dict[str, Header] = {}
     refused: list[Case] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,21 +12,25 @@ from ddmkit.checked import checked_readout, checked_x0
 from ddmkit.errors import DataError
 from ddmkit.grid import Grid
 from ddmkit.normalisation import foreground, normalise
+from ddmkit.run.cases import few, refuse_or_skip, usable_cases
 from ddmkit.run.evaluation import images_in
 from ddmkit.searching import image_stem
 from ddmkit.task import Example
-from ddmkit.volume import case_header, read_array, read_header, read_images
+from ddmkit.volume import case_header, check_same_grid, read_array, read_header, read_images
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
     from ddmkit.dataset import Case
+    from ddmkit.run.cases import Place
     from ddmkit.task import VolumeTask
 
+_MEMBER = re.compile(r"_member-\d+$")
+"""How the name of a member ends, behind that of its case."""
 _UPRIGHT = "LPS"
 """Where the axes of volumes run to that are compared; files may store them in any order."""
 
@@ -55,6 +60,71 @@ def find_volumes(folder: Path, task: VolumeTask) -> Mapping[str, Sequence[Path]]
         )
         raise DataError(msg)
     return found
+
+
+def case_of(name: str, cases: Container[str]) -> str:
+    """Return the case that a generated volume is of, by the volume's name; that itself where it is no member's.
+
+    Args:
+        name: such as "CASE_member-001".
+        cases: names of those that there are.
+    """
+    return name if name in cases else _MEMBER.sub("", name)
+
+
+class Pairs(NamedTuple):
+    """Generated volumes and the cases that they are of."""
+
+    matched: list[tuple[Case, Mapping[str, Sequence[Path]]]]
+    """Cases with all images, and their members: by name the files of one."""
+    unmatched: list[str]
+    """Volumes of no case that there is."""
+    left_out: dict[str, str]
+    """Why cases cannot be used, by name."""
+
+
+def pair_volumes(predictions: Path, task: VolumeTask, place: Place, *, skip_bad: bool) -> Pairs:
+    """Match the volumes in a folder with their cases.
+
+    Raises:
+        DataError: none has one, or some cases cannot be used and may not be skipped.
+    """
+    generated = find_volumes(predictions, task)
+    found = usable_cases(place.layout, place.path, task.modalities, references=False)
+    cases = {case.name: case for case in found.cases}
+    known = {*cases, *found.wrong}
+    members: dict[str, dict[str, Sequence[Path]]] = {}
+    for name, paths in generated.items():
+        members.setdefault(case_of(name, known), {})[name] = paths
+    bad = {case: found.wrong[case] for case in members if case in found.wrong}
+    asked = [case for case in members if case in known]
+    if not asked:
+        msg = (
+            f"{predictions} holds no volume of a case under {place.path}: its files are named after {few([*members])}, "
+            f"the cases there are {few([*cases])}; give the folders that belong together."
+        )
+        raise DataError(msg)
+    refuse_or_skip(bad, len(asked), place, skip_bad=skip_bad)
+    return Pairs(
+        [(cases[case], members[case]) for case in asked if case in cases],
+        [name for case in members if case not in known for name in members[case]],
+        bad,
+    )
+
+
+def read_member(case: Case, task: VolumeTask, paths: Sequence[Path]) -> NDArray[np.float32]:
+    """Read a generated volume that lies on its case's grid: shape (C, X, Y, Z), upright.
+
+    Raises:
+        DataError: it does not, or as `read_generated`.
+    """
+    own = case.images[task.modalities[0]].path
+    check_same_grid(case, own, read_header(own, _unheard), paths[0], read_header(paths[0]))
+    return read_generated(paths)
+
+
+def _unheard(_: str) -> None:
+    """Pass over what is odd about a real image: whoever found its case was told."""
 
 
 def read_generated(paths: Sequence[Path]) -> NDArray[np.float32]:

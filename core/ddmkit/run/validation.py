@@ -10,6 +10,7 @@ import numpy as np
 
 from ddmkit.checked import checked_judge, checked_readout, checked_summary, checked_x0
 from ddmkit.events import Picture, Samples, Validation
+from ddmkit.judging import SetJudge
 from ddmkit.run.sets import upright
 from ddmkit.sampling import answer_case, sample_case
 from ddmkit.scoring import RegionJudge, Segmentation
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ddmkit.configuration import Configuration
-    from ddmkit.judging import SetJudge
+    from ddmkit.judging import PairJudge
     from ddmkit.measures import Mask
     from ddmkit.sampling import Model
     from ddmkit.scoring import Score
@@ -50,7 +51,10 @@ def validate(
 
 
 def _answer_to(
-    judge: RegionJudge | SetJudge, model: Model, case: StoredCase, progress: Callable[[int, int], None]
+    judge: RegionJudge | SetJudge | PairJudge,
+    model: Model,
+    case: StoredCase,
+    progress: Callable[[int, int], None],
 ) -> None:
     """Sample a case as the configuration says and show it to a judge."""
     configuration = model.configuration
@@ -60,10 +64,15 @@ def _answer_to(
             answer = answer_case(model, case, ensemble=ensemble, seed=seed, progress=progress)
             judge.add(case.name, *_compared(configuration, case, answer.labels), case.spacing)
         case _:
-            judge.real(case.name, upright(real_volume(configuration, case), case.affine))
-            members = configuration.sampling.members
+            real, members = upright(real_volume(configuration, case), case.affine), configuration.sampling.members
+            if isinstance(judge, SetJudge):
+                judge.real(case.name, real)
             for volume in sample_case(model, case, members=members, seed=seed, progress=progress):
-                judge.generated(case.name, upright(volume, case.affine))
+                member = upright(volume, case.affine)
+                if isinstance(judge, SetJudge):
+                    judge.generated(case.name, member)
+                else:
+                    judge.add(case.name, real, member)
 
 
 def take_picture(

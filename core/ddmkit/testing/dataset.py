@@ -79,7 +79,7 @@ def _litter(folder: Path) -> None:
 def _check_cases(dataset: Dataset, root: Path) -> None:
     title, surveyed = type(dataset).__qualname__, outcome(partial(dataset.survey, root))
     require(isinstance(surveyed, Survey), f"{title} {described(surveyed)} for {root}, which should hold whole cases.")
-    cases, wrong = dataset.survey(root)
+    cases, wrong, _ = dataset.survey(root)
     names = [case.name for case in cases]
     require(not wrong, f"{title} finds fault with {', '.join(wrong)} in {root}: {' '.join(wrong.values())}")
     require(cases, f"{title} finds no case in {root}, looking for {dataset.looked_for}.")
@@ -124,7 +124,7 @@ def _check_incompleteness(dataset: Dataset, root: Path) -> None:
 
 
 def _check_survey(dataset: Dataset, root: Path, broken: Case, others: list[Case]) -> None:
-    title, (cases, wrong) = type(dataset).__qualname__, dataset.survey(root)
+    title, (cases, wrong, _) = type(dataset).__qualname__, dataset.survey(root)
     for case in cases:
         _require_files(dataset, case)
     lost = {case.name for case in others} - {case.name for case in cases}

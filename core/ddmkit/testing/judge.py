@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ddmkit.definition import Scoring
-from ddmkit.judging import Judge, SetJudge, decisive, goodness
+from ddmkit.judging import Judge, PairJudge, SetJudge, decisive, goodness
 from ddmkit.randomness import generator
 from ddmkit.scoring import RegionJudge
 from ddmkit.testing.promises import require
@@ -59,8 +59,12 @@ def check_set_judge(task: VolumeTask) -> None:
         AssertionError: the task's judge breaks a promise.
     """
     title = type(task).__qualname__
-    judge = _judge(task, SetJudge)
+    judge = _judge(task, SetJudge, PairJudge)
     _check_figures(title, judge)
+    if isinstance(judge, PairJudge):
+        for figure in judge.figures:
+            told = f"{title}'s judge compares case by case, but {figure.name!r} does not say by_case=True."
+            require(figure.by_case, told)
     _check_summary(title, judge)
     for shape in _SHAPES:
         few = _judge_of(task, _volumes(task, "real", shape, 1), _volumes(task, "real", shape, 1))
@@ -80,10 +84,11 @@ def check_set_judge(task: VolumeTask) -> None:
     _check_alike(title, said, _judge_of(task, real, real).summary())
 
 
-def _judge(task: Task, kind: type[J]) -> J:
+def _judge(task: Task, *allowed: type[J]) -> J:
     judge = task.judge(Scoring())
-    require(isinstance(judge, kind), f"{type(task).__qualname__}.judge returns {judge!r}, not a {kind.__name__}.")
-    assert isinstance(judge, kind)  # noqa: S101 - which type checkers do not see
+    names = " or ".join(kind.__name__ for kind in allowed)
+    require(isinstance(judge, allowed), f"{type(task).__qualname__}.judge returns {judge!r}, not a {names}.")
+    assert isinstance(judge, allowed)  # noqa: S101 - which type checkers do not see
     return judge
 
 
@@ -112,9 +117,16 @@ def _volumes(task: VolumeTask, key: str, shape: tuple[int, int, int], count: int
     return volumes
 
 
-def _judge_of(task: VolumeTask, real: list[NDArray[np.float32]], generated: list[NDArray[np.float32]]) -> SetJudge:
+def _judge_of(
+    task: VolumeTask, real: list[NDArray[np.float32]], generated: list[NDArray[np.float32]]
+) -> SetJudge | PairJudge:
     """Return a judge that has seen two sets."""
     judge = task.judge(Scoring())
+    if isinstance(judge, PairJudge):
+        for number, (one, other) in enumerate(zip(real, generated, strict=False)):
+            if one.shape == other.shape:
+                judge.add(f"case {number}", one.copy(), other.copy())
+        return judge
     for number, volume in enumerate(real):
         judge.real(f"case {number}", volume.copy())
     for number, volume in enumerate(generated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ddmkit.definition import Scoring
 from ddmkit.randomness import generator, normal
 from ddmkit.scoring import Segmentation, blurs, score_case, told
-from ddmkit.task import Example, LabelTask, VolumeTask
+from ddmkit.task import Example, LabelTask, VolumeTask, given
 from ddmkit.testing.judge import check_region_judge, check_set_judge
 from ddmkit.testing.promises import described, in_a_sentence, misplaced, outcome, require
 from ddmkit.window import Window
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _INDICES = 256
 """How many classes uint8 tells apart."""
+_ALIKE = 1 - 1e-6
+"""A correlation between volumes of noise that means that they are one volume."""
 
 
 @in_a_sentence
@@ -48,7 +51,7 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     for names, window in ((known, Window.whole((5, 6, 7))), (known[::-1], coarse)):
         example = _example(task, ("background", *names), window)
         _check_part(task, "x0", task.x0, len(task.x0_channels), example)
-        _check_part(task, "condition", task.condition, task.condition_channels, example)
+        _check_part(task, "condition", task.condition, task.condition_channels, given(task, example))
         _check_range(task, example)
         _check_readout(task, example)
         _check_secrecy(task, example)
@@ -67,6 +70,11 @@ def _check_words(task: Task) -> None:
     title = type(task).__qualname__
     require(task.modalities, f"{title} has no modalities, but a case is read by them.")
     require(task.x0_channels, f"{title} names no channels of x_0, but has to generate something.")
+    named = sorted(set(task.condition_modalities))
+    require(
+        named and {*named} <= {*task.modalities},
+        f"{title} makes its condition of {', '.join(named) or 'nothing'}, which are none of its modalities.",
+    )
     _check_once(title, {"reads a modality": task.modalities, "has a channel": task.x0_channels})
     is_either = isinstance(task, LabelTask | VolumeTask)
     require(is_either, f"{title} is neither a LabelTask nor a VolumeTask, so that nobody knows what it answers with.")
@@ -190,28 +198,23 @@ def _check_loss(task: Task, example: Example) -> None:
 
 def _check_secrecy(task: Task, example: Example) -> None:
     """Check that the condition does not give away what is asked, and that what needs no reference looks at none."""
-    title, condition, x0 = type(task).__qualname__, task.condition(example), task.x0(example)
+    title, condition, x0 = type(task).__qualname__, task.condition(given(task, example)), task.x0(example)
     labelled = _labels(example)
     for labels in (torch.zeros_like(labelled), labelled.roll(1, 0), labelled.flip(2), None):
         without = example._replace(labels=labels)
-        same = torch.equal(task.condition(without), condition)
+        same = torch.equal(task.condition(given(task, without)), condition)
         require(same, f"{title}.condition depends on the reference, which no case has that is sampled.")
         alike = task.needs_references or torch.equal(task.x0(without), x0)
         require(alike, f"{title}.x0 depends on the reference, but {title} says that it needs none.")
-    channels = [(given, asked) for given in range(len(condition)) for asked in range(len(x0))]
-    for given, asked in channels:
-        told = f"{title}.condition holds {task.x0_channels[asked]!r}, which is asked for, as its channel {given}"
-        require(not _same_up_to_scale(condition[given], x0[asked]), f"{told}; nothing would be left to generate.")
+    for (channel, shown), (name, asked) in product(enumerate(condition), zip(task.x0_channels, x0, strict=True)):
+        told = f"{title}.condition holds {name!r}, which is asked for, as its channel {channel}"
+        require(not _same_up_to_scale(shown, asked), f"{told}; nothing would be left to generate.")
 
 
 def _same_up_to_scale(one: Tensor, other: Tensor) -> bool:
     """Tell whether one of two volumes follows from the other by a scale and an offset."""
     correlation = float(torch.corrcoef(torch.stack([one, other]).double().flatten(1))[0, 1])
     return abs(correlation) > _ALIKE
-
-
-_ALIKE = 1 - 1e-6
-"""A correlation between volumes of noise that means that they are one volume."""
 
 
 def _check_classes(task: Task, classes: tuple[str, ...]) -> None:

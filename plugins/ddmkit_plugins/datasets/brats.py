@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from typing_extensions import override
 
-from ddmkit import Case, DataError, Dataset, Image, Survey
+from ddmkit import Case, DataError, Dataset, Image, MissingImagesError, Survey
 from ddmkit.searching import glance, image_stem, survey
 
 if TYPE_CHECKING:
@@ -37,22 +37,24 @@ class Naming(NamedTuple):
         """Return the cases of which a contrast lies in a folder; a mask alone is somebody's answer."""
         return {name for stem in folder.stems if (name := self.name(stem))}
 
-    def images(self, folder: Folder, name: str) -> dict[str, Image]:
-        """Return every contrast of a case.
+    def case(self, folder: Folder, name: str, labels: Mapping[int, str], patient: str | None = None) -> Case:
+        """Return a case with every contrast, and its mask if there is one.
 
         Raises:
-            DataError: one is missing or cannot be used.
+            DataError: a contrast is missing, or a file cannot be used.
         """
         stems = {modality: f"{name}{self.mark}{contrast}" for modality, contrast in self.contrasts.items()}
         paths = {modality: folder.image(stem) for modality, stem in stems.items()}
+        images = {modality: Image(path) for modality, path in paths.items() if path is not None}
+        case = Case(name, images, labels, self.mask(folder, name), patient)
         missing = [f"{stems[modality]}.nii.gz" for modality, path in paths.items() if path is None]
         if missing:
             msg = (
                 f"Case {name} lacks {', '.join(missing)} (or .nii) in {folder.path}: put that there, "
                 "or move the case out of the data."
             )
-            raise DataError(msg)
-        return {modality: Image(path) for modality, path in paths.items() if path is not None}
+            raise MissingImagesError(msg, case)
+        return case
 
     def mask(self, folder: Folder, name: str) -> Path | None:
         """Return the reference of a case, if there is one.
@@ -83,8 +85,8 @@ class BratsFolders(Dataset):
 
 
 def _case(folder: Folder, name: str) -> Case:
-    images = _NAMING.images(folder, name)
-    return Case(name, images, LABELS, _NAMING.mask(folder, name) or _other_mask(folder, name))
+    case = _NAMING.case(folder, name, LABELS)
+    return case._replace(reference=case.reference or _other_mask(folder, name))
 
 
 def _other_mask(folder: Folder, name: str) -> Path | None:

@@ -51,4 +51,4 @@ def _case(folder: Folder, name: str) -> Case:
         raise DataError(msg)
     visit = _VISIT.fullmatch(name)
     patient = None if visit is None else visit["patient"]
-    return Case(name, _NAMING.images(folder, name), _LABELS, _NAMING.mask(folder, name), patient)
+    return _NAMING.case(folder, name, _LABELS, patient)

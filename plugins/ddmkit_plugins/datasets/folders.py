@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Case, DataError, Dataset, Image, Survey
+from ddmkit import Case, DataError, Dataset, Image, MissingImagesError, Survey
 from ddmkit.rules import shown
 from ddmkit.searching import walk
 from ddmkit_plugins.datasets.folders_description import EXAMPLE, FILES, REFERENCE, read_description
@@ -72,13 +72,16 @@ class Folders(Dataset):
         found = _search(folder, description)
         _check_any(folder, description, found)
         cases: dict[str, Case] = {}
+        partial: dict[str, Case] = {}
         wrong = dict(found.wrong)
         for name, files in sorted(_grouped(found).items()):
             try:
                 cases[name] = _case(name, files, description, found)
             except DataError as error:
                 wrong[shown(name)] = str(error)
-        return Survey(list(cases.values()), wrong)
+                if isinstance(error, MissingImagesError):
+                    partial[name] = error.case
+        return Survey(list(cases.values()), wrong, partial)
 
     def _locate(self, root: Path) -> tuple[Path, Path]:
         """Return the folder of the data and the file that describes them.
@@ -249,16 +252,18 @@ def _case(name: str, group: _Group, description: Description, found: _Found) -> 
     patient = _patient(name, group)
     for place, several in group.files.items():
         _check_one(name, place, several, description)
-    for place in description.volumes:
-        if place not in group.files:
-            raise DataError(_missing(name, place, group, description, found))
     images = {
         modality: Image(group.files[place][0].path, description.volumes[place])
         for modality, place in description.modalities.items()
+        if place in group.files
     }
     reference = next((file.path for file in group.files.get(REFERENCE, ())), None)
     _check_twice(name, images, reference)
-    return Case(name, images, description.labels, reference, patient)
+    case = Case(name, images, description.labels, reference, patient)
+    for place in description.volumes:
+        if place not in group.files:
+            raise MissingImagesError(_missing(name, place, group, description, found), case)
+    return case
 
 
 def _check_one(name: str, place: str, files: Sequence[_File], description: Description) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 from typing_extensions import override
 
-from ddmkit import Case, DataError, Dataset, Image, Survey
+from ddmkit import Case, DataError, Dataset, Image, MissingImagesError, Survey
 from ddmkit.rules import shown
 from ddmkit_plugins.datasets import raw_folders
 from ddmkit_plugins.datasets.dataset_json import FILE, Description, mapped, named_file, path_text, read
@@ -111,7 +111,7 @@ def _channels(folder: Folder, name: str, stems: list[str], described: Descriptio
             f"Case {name} lacks {_and(missing)} in {shown(folder.path)}: put that there, or take the case's other "
             "files away."
         )
-        raise DataError(msg)
+        raise MissingImagesError(msg, Case(name, images, described.labels, patient=raw_folders.patient(name)))
     return images
 
 

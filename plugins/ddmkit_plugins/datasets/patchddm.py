@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from ddmkit import Case, DataError, Dataset, Image, Survey
+from ddmkit import Case, DataError, Dataset, Image, MissingImagesError, Survey
 from ddmkit.searching import glance, survey
 from ddmkit_plugins.datasets.brats import LABELS
 
@@ -57,16 +57,17 @@ def _case(folder: Folder, name: str) -> Case:
 
 def _whole(folder: Folder, name: str, subject: str, stems: Mapping[str, str]) -> Case:
     paths = {part: folder.image(stem) for part, stem in stems.items()}
+    reference = paths.pop("seg", None)
+    images = {contrast: Image(path) for contrast in _CONTRASTS if (path := paths.get(contrast)) is not None}
+    case = Case(name, images, LABELS, reference)
     missing = [f"{subject}_{contrast}_000_w.nii.gz" for contrast in _CONTRASTS if contrast not in paths]
     if missing:
         msg = (
             f"Case {name} lacks {', '.join(missing)} in {folder.path}: put that there, "
             "or move the folder out of the data."
         )
-        raise DataError(msg)
-    reference = paths.pop("seg", None)
-    images = {contrast: Image(path) for contrast in _CONTRASTS if (path := paths[contrast]) is not None}
-    return Case(name, images, LABELS, reference)
+        raise MissingImagesError(msg, case)
+    return case
 
 
 def _names(folder: Folder) -> set[str]:

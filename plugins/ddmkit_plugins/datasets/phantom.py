@@ -38,14 +38,15 @@ class Phantom(Dataset):
 
     @override
     def survey(self, root: Path) -> Survey:
-        cases, wrong = BratsFolders().survey(root)
+        found = BratsFolders().survey(root)
         if Path(*root.absolute().parts[-2:]) != self._own_folder:
-            return Survey(cases, wrong)
+            return found
         # An earlier run may have asked for more; what a run sees must not depend on that.
         names = {case_name(number) for number in range(1, self.count + 1)}
         return Survey(
-            [case for case in cases if case.name in names],
-            {name: reason for name, reason in wrong.items() if name in names},
+            [case for case in found.cases if case.name in names],
+            {name: reason for name, reason in found.wrong.items() if name in names},
+            {name: case for name, case in found.partial.items() if name in names},
         )
 
     @override

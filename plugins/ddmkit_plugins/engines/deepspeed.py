@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ddmkit import Session
-    from ddmkit.configuration import Training
+    from ddmkit import Session, Training
 
 
 class DeepSpeed(DeviceSettings):

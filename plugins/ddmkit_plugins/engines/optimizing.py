@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ddmkit.configuration import Training
+    from ddmkit import Training
 
 
 def adamw_settings(training: Training) -> dict[str, Any]:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ddmkit import Session
-    from ddmkit.configuration import Training
+    from ddmkit import Session, Training
 
 
 class Single(DeviceSettings):

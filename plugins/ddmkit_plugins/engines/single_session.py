@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from typing_extensions import override
 
-from ddmkit import DivergedError, Session, StepResult
+from ddmkit import DivergedError, Session, StepResult, learning_rate
 from ddmkit.memory import memory_guard, peak
-from ddmkit.rate import learning_rate
 from ddmkit.sizes import bytes_of
 from ddmkit.thrift import Lowerable, Thrift
 from ddmkit_plugins.engines import checkpoint, optimizing
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from ddmkit import Batch
-    from ddmkit.configuration import Training
-    from ddmkit.engine import Loss
+    from ddmkit import Batch, Loss, Training
     from ddmkit_plugins.engines.single import Single
 
 _SMALLER_NETWORK = "type -o backbone.width=… with a smaller one, or choose another engine.device"

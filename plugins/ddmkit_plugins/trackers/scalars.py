@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ddmkit import Figure
 from ddmkit.events import StepDone
-from ddmkit.judging import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ddmkit.configuration import Configuration
+    from ddmkit import Configuration
     from ddmkit.events import Validation
 
 

@@ -14,7 +14,7 @@ from tests.core.knowing import copying
 from tests.core.run.whole_runs import Runs
 
 from ddmkit import ConfigurationError, DataError, Registry
-from ddmkit.run.sets import find_volumes, read_generated, read_real, upright
+from ddmkit.run.sets import case_of, find_volumes, read_generated, read_real, upright
 from ddmkit.run.validation import real_volume, take_samples, validate
 from ddmkit.sampling import answer_case, sample_case
 from ddmkit.store import Store
@@ -133,3 +133,17 @@ def test_channels_of_two_shapes_are_no_volume(tmp_path: Path) -> None:
         nib.save(nib.Nifti1Image(np.zeros((side, 4, 4), dtype=np.float32), np.eye(4)), tmp_path / f"{side}.nii")
     with pytest.raises(DataError, match=r"5\.nii is of shape \(5, 4, 4\) and 4\.nii of \(4, 4, 4\)"):
         read_generated([tmp_path / "4.nii", tmp_path / "5.nii"])
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("a_member-001", "a"),
+        ("a_member-1000", "a"),
+        ("b_member-001", "b_member-001"),
+        ("a", "a"),
+        ("a_other", "a_other"),
+    ],
+)
+def test_a_member_is_of_the_case_that_its_name_begins_with(name: str, case: str) -> None:
+    assert case_of(name, {"a", "b_member-001"}) == case

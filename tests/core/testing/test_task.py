@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import DataError, Example, Figure, LabelTask, SetJudge, Task, VolumeTask
+from ddmkit import DataError, Example, Figure, LabelTask, PairJudge, SetJudge, Task, VolumeTask
 from ddmkit.definition import Scoring
 from ddmkit.judging import Summary
 from ddmkit.scoring import RegionJudge
@@ -134,7 +134,7 @@ class Painter(VolumeTask):
         return (x0 + 1) / 2
 
     @override
-    def judge(self, scoring: Scoring) -> SetJudge:
+    def judge(self, scoring: Scoring) -> SetJudge | PairJudge:
         return Brightness()
 
 
@@ -423,6 +423,11 @@ def nan_summary(_self: Brightness) -> Summary:
         ),
         ({"judge": lambda *_: None}, r"judge returns None, not a SetJudge"),
         ({"judge": judging(summary=lambda _: {"all": {"n": 1, "off": 0.5}})}, "finds real volumes no better than inve"),
+        (
+            {"condition_modalities": constant(("t1", "ct"))},
+            "makes its condition of ct, t1, which are none of its mod",
+        ),
+        ({"condition_modalities": constant(())}, "makes its condition of nothing"),
         ({"needs_references": constant(value=False), "x0": giving_back}, "x0 depends on the reference, but"),
     ],
 )
@@ -461,3 +466,52 @@ def test_a_task_that_answers_with_neither_labels_nor_volumes_is_caught(refuses: 
             return Brightness()
 
     refuses(Neither, "is neither a LabelTask nor a VolumeTask")
+
+
+class Compared(PairJudge):
+    """Judges case by case."""
+
+    alone: ClassVar[bool] = True
+
+    @property
+    @override
+    def figures(self) -> tuple[Figure, ...]:
+        return (Figure("error", "error", higher_is_better=False, by_case=self.alone),)
+
+    @override
+    def definition(self) -> dict[str, str]:
+        return {"error": "mean absolute difference"}
+
+    @override
+    def measure(self, real: NDArray[np.float32], generated: NDArray[np.float32]) -> list[float]:
+        return [float(np.abs(real - generated).mean())]
+
+
+class Pairing(Painter):
+    """Is judged case by case."""
+
+    name: ClassVar[str] = "pairing"
+
+    @property
+    @override
+    def condition_modalities(self) -> tuple[str, ...]:
+        return ("t1",)
+
+    @override
+    def judge(self, scoring: Scoring) -> PairJudge:
+        return Compared()
+
+
+def test_a_task_that_is_judged_case_by_case_may_keep_its_promises() -> None:
+    check(Pairing())
+
+
+def test_a_judge_of_cases_without_figures_of_cases_is_caught(
+    refuses: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Compared, "alone", False)
+    refuses(Pairing, "compares case by case, but 'error' does not say by_case=True")
+
+
+def test_a_condition_that_looks_for_the_target_is_caught(refuses: Callable[..., None]) -> None:
+    refuses(Pairing, "condition has shape", condition=lambda _, example: example.images[1:])

@@ -147,12 +147,23 @@ def test_a_survey_reads_on_after_broken_cases(tmp_path: Path) -> None:
     for group in ("hgg", "lgg"):
         make_case(tmp_path / group / "twin")
     os.mkfifo(make_case(tmp_path / "odd", "t1", "t1ce", "t2") / "odd_flair.nii.gz")
-    cases, wrong = BratsFolders().survey(tmp_path)
+    cases, wrong, *_ = BratsFolders().survey(tmp_path)
     assert [case.name for case in cases] == ["whole"]
     assert wrong.keys() == {"half", "odd", "twin"}
     assert "half lacks half_t1ce.nii.gz" in wrong["half"]
     assert "Two folders hold a case twin" in wrong["twin"]
     assert "odd_flair.nii.gz is a pipe" in wrong["odd"]
+
+
+def test_a_case_that_lacks_images_alone_is_told_with_those_it_has(tmp_path: Path) -> None:
+    make_case(tmp_path / "half", "t1", "seg")
+    for group in ("hgg", "lgg"):
+        make_case(tmp_path / group / "twin", "t1")
+    os.mkfifo(make_case(tmp_path / "odd", "t1") / "odd_flair.nii.gz")
+    partial = BratsFolders().survey(tmp_path).partial
+    assert partial.keys() == {"half", "twin"}
+    assert partial["half"].images == {"t1": Image(tmp_path / "half/half_t1.nii.gz")}
+    assert partial["half"].reference == tmp_path / "half/half_seg.nii.gz"
 
 
 @pytest.mark.parametrize("part", ["t2", "seg"])

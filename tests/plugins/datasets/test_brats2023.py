@@ -73,7 +73,7 @@ def test_visits_of_one_patient_are_known_as_such(tmp_path: Path, name: str, pati
 def test_collections_with_other_numbers_are_refused(tmp_path: Path, collection: str) -> None:
     make_case(tmp_path / f"{collection}-00001-000")
     make_case(tmp_path / "BraTS-GLI-00001-000")
-    cases, wrong = Brats2023().survey(tmp_path)
+    cases, wrong, *_ = Brats2023().survey(tmp_path)
     assert [case.name for case in cases] == ["BraTS-GLI-00001-000"]
     (sentence,) = wrong.values()
     assert sentence.startswith(f"Case {collection}-00001-000 is of {collection}, whose label numbers need not mean")

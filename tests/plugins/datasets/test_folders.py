@@ -82,7 +82,7 @@ def test_it_keeps_the_promises_of_a_dataset(tmp_path: Path) -> None:
 
 def test_a_case_is_what_the_patterns_say(tmp_path: Path) -> None:
     good(tmp_path, "sub-01", "sub-10", "sub-1")
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert not wrong
     assert [case.name for case in cases] == ["sub-01", "sub-1", "sub-10"]
     assert files_of(cases[1], tmp_path) == {
@@ -185,14 +185,14 @@ def test_visits_of_a_patient_are_cases_named_after_both(tmp_path: Path) -> None:
 
 def test_a_visit_that_is_called_a_case_is_told_apart(tmp_path: Path) -> None:
     make(tmp_path, "p1/before/t1.nii", "p2/before/t1.nii", description=images(t1="{patient}/{case}/t1.nii"))
-    _, wrong = Folders().survey(tmp_path)
+    _, wrong, *_ = Folders().survey(tmp_path)
     assert "Case before belongs to several patients" in wrong["before"]
     assert "write {visit} instead of {case}" in wrong["before"]
 
 
 def test_it_must_be_clear_whose_case_it_is(tmp_path: Path) -> None:
     make(tmp_path, "a_b_c_t1.nii", "d_e_t1.nii", description=images(t1="{patient}_{visit}_t1.nii"))
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert [(case.name, case.patient) for case in cases] == [("d_e", "d")]
     assert "Case a_b_c could belong to the patient a or a_b" in wrong["a_b_c"]
 
@@ -279,10 +279,11 @@ def test_what_cannot_be_the_data_is_refused(tmp_path: Path) -> None:
 def test_what_a_case_lacks_is_named_with_its_pattern(tmp_path: Path) -> None:
     good(tmp_path, "a", "b")
     (tmp_path / "b/anat/ax_FLAIR_2.nii.gz").unlink()
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert [case.name for case in cases] == ["a"]
     assert wrong.keys() == {"b"}
     assert "Case b lacks images: flair (b/anat/*FLAIR*.nii.gz): put that there" in wrong["b"]
+    assert Folders().survey(tmp_path).partial["b"].images == {"t1": Image(tmp_path / "b/anat/b_T1w.nii.gz")}
     with pytest.raises(DataError, match="Case b lacks"):
         Folders().cases(tmp_path)
 
@@ -290,7 +291,7 @@ def test_what_a_case_lacks_is_named_with_its_pattern(tmp_path: Path) -> None:
 def test_a_reference_without_images_is_wrong(tmp_path: Path) -> None:
     good(tmp_path, "a")
     make(tmp_path, "derivatives/b/mask.nii.gz")
-    _, wrong = Folders().survey(tmp_path)
+    _, wrong, *_ = Folders().survey(tmp_path)
     assert "Case b lacks images: t1 (b/anat/b_T1w.nii.gz)" in wrong["b"]
     assert str(tmp_path / "derivatives/b/mask.nii.gz") in wrong["b"]
 
@@ -298,7 +299,7 @@ def test_a_reference_without_images_is_wrong(tmp_path: Path) -> None:
 def test_two_files_for_one_pattern_are_named(tmp_path: Path) -> None:
     good(tmp_path, "a", "b")
     make(tmp_path, "a/anat/sag_FLAIR.nii.gz", "derivatives/b/mask.nii.gz")
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert [case.name for case in cases] == ["b"]
     assert "Case a has 2 files for images: flair" in wrong["a"]
     for name in ("ax_FLAIR_2.nii.gz", "sag_FLAIR.nii.gz"):
@@ -308,14 +309,14 @@ def test_two_files_for_one_pattern_are_named(tmp_path: Path) -> None:
 
 def test_one_file_is_not_two_things(tmp_path: Path) -> None:
     make(tmp_path, "a/a_t1ce.nii", description=images(t1="{case}/*t1*.nii", t1ce="{case}/*t1ce*.nii"))
-    _, wrong = Folders().survey(tmp_path)
+    _, wrong, *_ = Folders().survey(tmp_path)
     assert f"Case a: {tmp_path / 'a/a_t1ce.nii'} is both t1 and t1ce" in wrong["a"]
 
 
 def test_a_pattern_that_fits_nothing_is_shown_beside_what_is_there(tmp_path: Path) -> None:
     make(tmp_path, "a/T1.nii", "a/Flair.nii", "b/T1.nii", "b/Flair.nii")
     make(tmp_path, description=images(t1="{case}/T1.nii", flair="{case}/flair.nii"))
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert not cases
     assert "Case a lacks images: flair (a/flair.nii): no file at all fits" in wrong["a"]
     assert "a/Flair.nii and b/Flair.nii" in wrong["a"]
@@ -335,7 +336,7 @@ def test_what_is_no_file_is_wrong_with_its_case(tmp_path: Path) -> None:
     (tmp_path / "b/anat/ax_FLAIR_2.nii.gz").unlink()
     (tmp_path / "b/anat/ax_FLAIR_2.nii.gz").symlink_to("nowhere")
     (tmp_path / "c/anat/more_FLAIR.nii.gz").mkdir()
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert [case.name for case in cases] == ["c"]
     assert "is a pipe, not a file" in wrong["a"]
     assert "leads nowhere" in wrong["b"]
@@ -345,7 +346,7 @@ def test_names_that_cannot_be_written_are_wrong(tmp_path: Path) -> None:
     make(tmp_path, "a.nii", "b\n\x1b[1m.nii", description=images(t1="{case}.nii"))
     with (tmp_path / os.fsdecode(b"c\xff.nii")).open("w"):
         pass
-    cases, wrong = Folders().survey(tmp_path)
+    cases, wrong, *_ = Folders().survey(tmp_path)
     assert [case.name for case in cases] == ["a"]
     assert len(wrong) == 2
     assert all(reason.isprintable() for reason in wrong.values())

@@ -188,8 +188,9 @@ def test_what_is_wrong_with_a_case_is_said_and_the_others_are_found(tmp_path: Pa
     (tmp_path / "imagesTr/folder_0003.nii.gz").unlink()
     (tmp_path / "imagesTr/folder_0003.nii.gz").mkdir()
     save(tmp_path / "imagesTr/stray.nii.gz")
-    cases, wrong = survey(tmp_path)
+    cases, wrong, partial = survey(tmp_path)
     assert [case.name for case in cases] == ["a", "z"]
+    assert {name: [*case.images] for name, case in partial.items()} == {"lacks": ["t1", "t2", "flair"]}
     assert "Case lacks lacks lacks_0001.nii.gz (t1ce)" in wrong["lacks"]
     assert "more_0004.nii.gz is no channel" in wrong["more"]
     assert "_0000 (t1), _0001 (t1ce)" in wrong["more"]
@@ -203,7 +204,7 @@ def test_what_is_wrong_with_a_case_is_said_and_the_others_are_found(tmp_path: Pa
 
 def test_a_case_both_to_train_on_and_to_test_is_wrong(tmp_path: Path) -> None:
     write_raw(tmp_path, "a", "b", tests=("b",))
-    cases, wrong = survey(tmp_path)
+    cases, wrong, *_ = survey(tmp_path)
     assert [case.name for case in cases] == ["a"]
     assert str(tmp_path / "imagesTr/b_0000.nii.gz") in wrong["b"]
     assert str(tmp_path / "imagesTs/b_0000.nii.gz") in wrong["b"]
@@ -215,7 +216,7 @@ def test_pipes_and_links_that_lead_nowhere_are_no_images(tmp_path: Path) -> None
         (tmp_path / f"imagesTr/{name}_0000.nii.gz").unlink()
     os.mkfifo(tmp_path / "imagesTr/pipe_0000.nii.gz")
     (tmp_path / "imagesTr/loop_0000.nii.gz").symlink_to("loop_0000.nii.gz")
-    cases, wrong = survey(tmp_path)
+    cases, wrong, *_ = survey(tmp_path)
     assert [case.name for case in cases] == ["a"]
     assert "is a pipe" in wrong["pipe"]
     assert "leads nowhere" in wrong["loop"]
@@ -288,7 +289,7 @@ def test_cases_with_files_of_their_own_stand_beside_those_to_sample_for(tmp_path
     ],
 )
 def test_a_case_whose_files_are_not_there_is_wrong(tmp_path: Path, changes: dict[str, object], because: str) -> None:
-    cases, wrong = survey(write_mapped(tmp_path, **changes))
+    cases, wrong, *_ = survey(write_mapped(tmp_path, **changes))
     assert [case.name for case in cases] == ["a"]
     assert because in wrong["b"]
 
@@ -317,6 +318,6 @@ def test_a_folder_without_anything_has_no_cases_and_one_that_is_missing_is_refus
 def test_labels_without_any_images_are_wrong_where_the_whole_data_set_is_asked_for(tmp_path: Path) -> None:
     save(tmp_path / "labelsTr/a.nii.gz")
     describe(tmp_path)
-    cases, wrong = survey(tmp_path)
+    cases, wrong, *_ = survey(tmp_path)
     assert not cases
     assert "no image in imagesTr" in wrong["a"]

@@ -63,6 +63,7 @@ def test_a_missing_contrast_is_named_with_its_case(tmp_path: Path) -> None:
     make_case(tmp_path, 1, "t1", "t2", "seg")
     lacking = "Case 000001 lacks brats_train_001_t1ce_000_w.nii.gz, brats_train_001_flair_000_w.nii.gz"
     assert lacking in refusal(tmp_path)
+    assert [*PatchddmFolders().survey(tmp_path).partial["000001"].images] == ["t1", "t2"]
 
 
 def test_two_masks_are_refused(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_path_that_holds_a_broken_case_is_used_and_the_case_named(tmp_path: Pa
     before, dataset = digests(tmp_path), Phantom(count=2, shape=SHAPE)
     assert dataset.ready(tmp_path) == dataset.prepare(tmp_path, Calls()) == tmp_path
     assert digests(tmp_path) == before
-    cases, wrong = dataset.survey(tmp_path)
+    cases, wrong, *_ = dataset.survey(tmp_path)
     assert cases == []
     assert f"{FIRST} lacks {FIRST}_t2.nii.gz" in wrong[FIRST]
 

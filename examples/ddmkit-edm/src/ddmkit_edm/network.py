@@ -11,7 +11,7 @@ from typing_extensions import override
 from ddmkit import ConfigurationError
 
 if TYPE_CHECKING:
-    from ddmkit.backbone import Prediction
+    from ddmkit import Prediction
     from ddmkit_edm.backbone import EdmUNet3d
 
 

@@ -12,7 +12,7 @@ from ddmkit import Example, SetJudge, VolumeTask
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddmkit.definition import Scoring
+    from ddmkit import Scoring
 
 
 def _several(value: object) -> object:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ddmkit.configuration import Training
+    from ddmkit import Training
 
 _CLOSE = 1e-6
 """As `torch.nn.utils.clip_grad_norm_` has it."""

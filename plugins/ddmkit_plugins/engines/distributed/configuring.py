@@ -15,7 +15,7 @@ from ddmkit_plugins.engines.distributed.engines import import_quietly
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ddmkit.configuration import Training
+    from ddmkit import Training
     from ddmkit_plugins.engines.deepspeed import DeepSpeed
 
 _REFUSED = {

@@ -19,7 +19,7 @@ from ddmkit_plugins.engines.checkpoint import MOMENTS
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ddmkit.configuration import Training
+    from ddmkit import Training
 
 
 class Memory(NamedTuple):

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import Batch, ConfigurationError, DivergedError, Session, StepResult
+from ddmkit import Batch, ConfigurationError, DivergedError, Session, StepResult, learning_rate
 from ddmkit.footprint import without_memory
 from ddmkit.memory import peak
-from ddmkit.rate import learning_rate
 from ddmkit_plugins.engines import checkpoint
 from ddmkit_plugins.engines.distributed.launch import launched
 from ddmkit_plugins.engines.distributed.learning import Memory
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ddmkit.engine import Loss
+    from ddmkit import Loss
     from ddmkit_plugins.engines.distributed.share import Opening, Share
     from ddmkit_plugins.engines.distributed.world import World
 

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ddmkit import Batch
-    from ddmkit.configuration import Training
-    from ddmkit.engine import Loss
+    from ddmkit import Batch, Loss, Training
     from ddmkit.stages import State
     from ddmkit_plugins.engines.deepspeed import DeepSpeed
     from ddmkit_plugins.engines.distributed.learning import Learning, Memory
