@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ddmkit import Component, Registry, Tracker
     from ddmkit.configuration import Configuration
 
-_BEYOND = "beyond its settings: it may write elsewhere than into a run's folder; ddmkit.testing.check_tracker tells it"
+_BEYOND = (
+    "beyond its settings, as it may write elsewhere than into a run's folder: its author's tests tell it of a run by "
+    "ddmkit.testing.check_tracker"
+)
 
 
 class Subject(NamedTuple):

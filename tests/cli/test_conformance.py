@@ -152,7 +152,7 @@ def test_a_tracker_that_may_write_elsewhere_is_told_of_nothing_and_the_answer_sa
     TOLD.clear()
     found = verdict("sending")
     assert not found.failed
-    assert found.line().startswith("– tracker sending (this program) is not checked beyond its settings: it may write ")
+    assert found.line().startswith("– tracker sending (this program) is not checked beyond its settings, as it may ")
     assert TOLD == []
 
 

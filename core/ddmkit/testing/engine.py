@@ -100,6 +100,7 @@ def _check_predictions(engine: Engine, training: Training | None, tolerance: flo
     require(1 <= together <= EXAMPLES, f"{title} is said to have memory for {together} of {EXAMPLES} examples at once.")
     require(answer.dtype == torch.float32, f"{title} answers with {answer.dtype}, not float32.")
     require(answer.device == inputs.device, f"{title} answers on {answer.device}, not on {inputs.device}.")
+    require(answer.isfinite().all(), f"{title} answers with numbers that are not finite.")
     require(not answer.requires_grad, f"{title} keeps what a gradient needs, which costs memory.")
     require(not answer.is_inference(), f"{title} answers with a tensor that nobody may write to; use torch.no_grad.")
     require(torch.equal(inputs.cpu(), problem().inputs), f"{title} writes into its inputs.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @in_a_sentence
 def check_listener(plugin: object, configuration: Configuration) -> None:
-    """Tell a plugin that listens to every run of a run that is interrupted, goes on and is completed.
+    """Tell a plugin that listens to every run of runs that stop, go on and are completed, as `check_tracker` does.
 
     Nothing is trained: numbers, scores and a picture are made up, and the run's folder is gone afterwards.
 

@@ -189,6 +189,7 @@ SHARED = torch.empty(4, 1, 3, 4, 5)
         (lambda self, x, t: Handed.predict(self, x, t)[:1], r"answers with shape \(1, 1, 3, 4, 5\)"),
         (lambda self, x, t: Handed.predict(self, x, t).double(), r"answers with torch\.float64, not float32"),
         (lambda self, x, t: Handed.predict(self, x, t).to("meta"), "answers on meta, not on cpu"),
+        (lambda self, x, t: Handed.predict(self, x, t).sqrt(), "answers with numbers that are not finite"),
         (lambda self, x, t: Handed.predict(self, x.mul_(2), t), "writes into its inputs"),
         (lambda self, x, t: SHARED.copy_(Handed.predict(self, x, t)), "hands out one tensor twice"),
         (keeps_graph, "keeps what a gradient needs"),

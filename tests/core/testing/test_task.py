@@ -3,139 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import fmean
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from tests.core.testing.tasks import Brightness, Compared, Painter, Pairing, Parts, constant
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import DataError, Example, Figure, LabelTask, PairJudge, SetJudge, Task, VolumeTask
+from ddmkit import Example, SetJudge, Task
 from ddmkit.definition import Scoring
-from ddmkit.judging import Summary
-from ddmkit.scoring import RegionJudge
 from ddmkit.testing import check, check_task
 from ddmkit_plugins.tasks.brats import Brats
 from ddmkit_plugins.tasks.segmentation import SegmentationTask
-
-
-class Parts(LabelTask):
-    """Tell core from edema, by a channel for each."""
-
-    name: ClassVar[str] = "parts"
-
-    @property
-    @override
-    def x0_channels(self) -> tuple[str, ...]:
-        return ("core", "edema")
-
-    @property
-    @override
-    def modalities(self) -> tuple[str, ...]:
-        return ("t1", "flair")
-
-    @property
-    @override
-    def regions(self) -> dict[str, frozenset[str]]:
-        return {"whole": frozenset({"core", "edema"}), "core": frozenset({"core"})}
-
-    @property
-    @override
-    def answers(self) -> tuple[str, ...]:
-        return ("edema", "core")
-
-    @override
-    def x0(self, example: Example) -> Tensor:
-        assert example.labels is not None
-        return torch.stack([example.labels == example.classes.index(name) for name in ("core", "edema")]).float()
-
-    @override
-    def condition(self, example: Example) -> Tensor:
-        return example.images
-
-    @override
-    def answer(self, mean: Tensor) -> Tensor:
-        core, edema = mean > 0.5
-        return torch.where(core, 2, torch.where(edema, 1, 0)).to(torch.uint8)
-
-
-OFF = Figure("off", "off", higher_is_better=False)
-
-
-class Brightness(SetJudge):
-    """How far the mean brightness of all generated volumes is from that of all real ones."""
-
-    def __init__(self) -> None:
-        self._real: list[float] = []
-        self._generated: list[float] = []
-
-    @property
-    @override
-    def figures(self) -> tuple[Figure, ...]:
-        return (OFF,)
-
-    @override
-    def definition(self) -> dict[str, str]:
-        return {"off": "absolute difference of mean intensities"}
-
-    @override
-    def real(self, case: str, volume: NDArray[np.float32]) -> None:
-        self._real.append(float(volume.mean()))
-
-    @override
-    def generated(self, case: str, volume: NDArray[np.float32]) -> None:
-        self._generated.append(float(volume.mean()))
-
-    @override
-    def summary(self) -> Summary:
-        there = self._real and self._generated
-        off = abs(fmean(self._real) - fmean(self._generated)) if there else None
-        return {"all": {"n": len(self._generated), "off": off}}
-
-
-class Painter(VolumeTask):
-    """Make up a FLAIR image to a T1 image."""
-
-    name: ClassVar[str] = "painter"
-
-    @property
-    @override
-    def x0_channels(self) -> tuple[str, ...]:
-        return ("flair",)
-
-    @property
-    @override
-    def modalities(self) -> tuple[str, ...]:
-        return ("t1", "flair")
-
-    @property
-    @override
-    def needs_references(self) -> bool:
-        return False
-
-    @property
-    @override
-    def condition_channels(self) -> int:
-        return 1
-
-    @override
-    def x0(self, example: Example) -> Tensor:
-        return 2 * example.images[1:] - 1
-
-    @override
-    def condition(self, example: Example) -> Tensor:
-        return example.images[:1]
-
-    @override
-    def readout(self, x0: Tensor) -> Tensor:
-        return (x0 + 1) / 2
-
-    @override
-    def judge(self, scoring: Scoring) -> SetJudge | PairJudge:
-        return Brightness()
 
 
 @pytest.mark.parametrize(
@@ -182,10 +62,6 @@ def test_labels_that_tell_nothing_prove_nothing(refuses: Callable[..., None]) ->
         by=lambda task: check_task(task, classes=["cyst"]),
         x0=lambda _, example: torch.zeros(2, *example.window.shape),
     )
-
-
-def constant(value: object) -> property:
-    return property(lambda _self: value)
 
 
 @pytest.mark.parametrize(
@@ -314,48 +190,6 @@ def test_a_broken_loss_is_caught(loss: Callable[..., Tensor], sentence: str, ref
     refuses(Parts, sentence, loss=loss, adds_loss=property(lambda _: True))
 
 
-def refusing(_self: Parts, classes: tuple[str, ...]) -> None:
-    if "edema" in classes:
-        msg = "Edema is no word."
-        raise DataError(msg)
-
-
-class Doubled(RegionJudge):
-    """Has Dice twice."""
-
-    @property
-    @override
-    def figures(self) -> tuple[Figure, ...]:
-        return super().figures[:1] * 2
-
-
-class Spreadless(RegionJudge):
-    """Promises the spread of Dice, and has none."""
-
-    @override
-    def summary(self) -> Summary:
-        return {row: {"n": values["n"], "dice_mean": 1.0} for row, values in super().summary().items()}
-
-
-@pytest.mark.parametrize(
-    ("methods", "sentence"),
-    [
-        ({"judge": lambda *_: None}, r"judge returns None, not a RegionJudge"),
-        ({"judge": lambda *_: Brightness()}, r"judge returns <.*Brightness object at .*>, not a RegionJudge"),
-        ({"judge": lambda self, scoring: Doubled(self.regions, scoring)}, "two figures of one name: dice, dice"),
-        ({"judge": lambda self, scoring: Spreadless(self.regions, scoring)}, "no 'dice_std' in the row 'whole' of"),
-        (
-            {"check_classes": refusing},
-            r"check_classes raises DataError: Edema is no word for background, core, edema, w",
-        ),
-    ],
-)
-def test_a_task_of_labels_that_judges_otherwise_than_it_says_is_caught(
-    methods: dict[str, object], sentence: str, refuses: Callable[..., None]
-) -> None:
-    refuses(Parts, sentence, **methods)
-
-
 def test_a_condition_that_holds_the_image_asked_for_is_caught(refuses: Callable[..., None]) -> None:
     sentence = "condition holds 'flair', which is asked for, as its channel 0; nothing would be left to generate"
     refuses(Painter, sentence, condition=lambda _, example: 1 - example.images[1:] / 3)
@@ -365,76 +199,16 @@ def giving_back(_self: Painter, example: Example) -> Tensor:
     return torch.zeros_like(example.images[1:]) if example.labels is None else example.labels[None].float() / 255
 
 
-def judging(**methods: object) -> Callable[..., SetJudge]:
-    """Return a `judge` that gives out the brightness judge, some of its methods replaced."""
-    broken = type("Broken", (Brightness,), methods)
-    return lambda *_: broken()
-
-
-SEEN: list[float] = []
-
-
-class Sharing(Brightness):
-    """Keeps what it sees where all others look for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._real = SEEN
-
-
-class Guessing(Brightness):
-    """Rolls dice, whose fall it remembers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._luck = float(np.random.default_rng().random()) / 1000
-
-    @override
-    def summary(self) -> Summary:
-        (row,) = super().summary().values()
-        return {"all": {**row, "off": None if row["off"] is None else row["off"] + self._luck}}
-
-
-def nan_summary(_self: Brightness) -> Summary:
-    return {"all": {"n": 2, "off": float("nan")}}
-
-
-@pytest.mark.parametrize(
-    ("methods", "sentence"),
-    [
-        ({"judge": judging(figures=constant(()))}, "judge has no figures, but the first one chooses the best"),
-        ({"judge": judging(definition=lambda _: {})}, "judge does not say what 'off' means"),
-        ({"judge": judging(summary=lambda _: {"all": {"n": 1}})}, "judge has no 'off' in the row 'all'"),
-        ({"judge": judging(summary=nan_summary)}, "judge has a summary that is no JSON"),
-        ({"judge": judging(summary=lambda _: {"all": {"off": 0.5}})}, "judge has no 'n' in the row 'all'"),
-        ({"judge": judging(figures=constant((OFF, OFF)))}, "judge has two figures of one name: off, off"),
-        (
-            {"judge": judging(figures=constant((OFF._replace(by_case=True),)))},
-            "judge has no 'off_mean' in the row 'all'",
-        ),
-        (
-            {"judge": lambda *_: Sharing()},
-            "judges say two things of the same answers, .*let each keep what it is shown",
-        ),
-        ({"judge": lambda *_: Guessing()}, "judges say two things of the same answers, .*draw by a seed"),
-        (
-            {"judge": judging(summary=lambda _: {"all": {"n": 1, "off": float(np.random.default_rng().random())}})},
-            "judge sums up one set in two ways, .*draw by a seed",
-        ),
-        ({"judge": lambda *_: None}, r"judge returns None, not a SetJudge"),
-        ({"judge": judging(summary=lambda _: {"all": {"n": 1, "off": 0.5}})}, "finds real volumes no better than inve"),
-        (
-            {"condition_modalities": constant(("t1", "ct"))},
-            "makes its condition of ct, t1, which are none of its mod",
-        ),
-        ({"condition_modalities": constant(())}, "makes its condition of nothing"),
-        ({"needs_references": constant(value=False), "x0": giving_back}, "x0 depends on the reference, but"),
-    ],
-)
-def test_a_broken_task_of_volumes_is_caught(
-    methods: dict[str, object], sentence: str, refuses: Callable[..., None]
+@pytest.mark.parametrize(("names", "said"), [(("t1", "ct"), "ct, t1, which are none of its mod"), ((), "nothing")])
+def test_a_condition_of_what_is_not_read_is_caught(
+    names: tuple[str, ...], said: str, refuses: Callable[..., None]
 ) -> None:
-    refuses(Painter, sentence, **methods)
+    refuses(Painter, f"makes its condition of {said}", condition_modalities=constant(names))
+
+
+def test_a_task_that_needs_no_reference_and_looks_at_one_is_caught(refuses: Callable[..., None]) -> None:
+    said = "x0 depends on the reference, but"
+    refuses(Painter, said, needs_references=constant(value=False), x0=giving_back)
 
 
 def test_a_task_that_answers_with_neither_labels_nor_volumes_is_caught(refuses: Callable[..., None]) -> None:
@@ -466,40 +240,6 @@ def test_a_task_that_answers_with_neither_labels_nor_volumes_is_caught(refuses: 
             return Brightness()
 
     refuses(Neither, "is neither a LabelTask nor a VolumeTask")
-
-
-class Compared(PairJudge):
-    """Judges case by case."""
-
-    alone: ClassVar[bool] = True
-
-    @property
-    @override
-    def figures(self) -> tuple[Figure, ...]:
-        return (Figure("error", "error", higher_is_better=False, by_case=self.alone),)
-
-    @override
-    def definition(self) -> dict[str, str]:
-        return {"error": "mean absolute difference"}
-
-    @override
-    def measure(self, real: NDArray[np.float32], generated: NDArray[np.float32]) -> list[float]:
-        return [float(np.abs(real - generated).mean())]
-
-
-class Pairing(Painter):
-    """Is judged case by case."""
-
-    name: ClassVar[str] = "pairing"
-
-    @property
-    @override
-    def condition_modalities(self) -> tuple[str, ...]:
-        return ("t1",)
-
-    @override
-    def judge(self, scoring: Scoring) -> PairJudge:
-        return Compared()
 
 
 def test_a_task_that_is_judged_case_by_case_may_keep_its_promises() -> None:
