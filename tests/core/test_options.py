@@ -45,11 +45,11 @@ def registry(parts: object) -> Registry:
     [
         (
             "backbone=tinny",
-            "-o backbone=tinny: No backbone is named 'tinny'. Did you mean 'tiny'? Installed: listing, tiny. Choose by --b",
+            "-o backbone=tinny: No backbone is named 'tinny'. Did you mean 'tiny'? Installed: listing, tiny. Choose by",
         ),
         (
             "backbone=listing",
-            "-o backbone=listing sets nothing: choose listing by --backbone listing, and its settings by -o KIND.FIELD=VALUE",
+            "-o backbone=listing sets nothing: choose listing by --backbone listing, and its settings by -o KIND.",
         ),
         (" patch = box", "-o  patch = box sets nothing: choose box by --patch box, and "),
         ("tracker=tensorbord", "-o tracker=tensorbord: No tracker is named 'tensorbord'. Installed: none. "),

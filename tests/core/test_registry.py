@@ -256,7 +256,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     ),
     "a word": (
         OfferNonsense("flat"),
-        r"^returns 'flat' from .*; it returns 'flat' from .* the pathlib\.Path of a folder$",
+        r"^returns 'flat' from .*; it returns 'flat' from .* the pathlib\.Path of a folder; write return Path\(.*",
     ),
     "a missing folder": (OfferPresets(Path("nowhere")), r"^returns .*nowhere.* from ddmkit_presets\(\)"),
     "an abstract component": (Offer(Unfinished), r"^offers .*\.Unfinished, which lacks alphas_bar; define that"),
