@@ -14,7 +14,7 @@ from ddmkit.errors import ConfigurationError
 from ddmkit.files import write_text
 from ddmkit.interface import INTERFACE
 from ddmkit.soundness import A_NAME, PLAIN_NAME
-from ddmkit_cli.naming import nearest
+from ddmkit_cli.naming import LISTENER, LISTENING, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +104,11 @@ def next_steps(folder: Path, name: str) -> str:
 
 
 def _refuse_kind(kind: str) -> None:
+    if kind == LISTENER:
+        msg = (
+            f"--kind {kind}: a listener is a module of hooks, a dozen lines that no template has to write; {LISTENING}."
+        )
+        raise ConfigurationError(msg)
     if kind not in KINDS:
         msg = f"--kind {kind!r} is no kind of plugin.{nearest(kind, KINDS)} Kinds: {', '.join(KINDS)}."
         raise ConfigurationError(msg)
