@@ -16,7 +16,7 @@ from ddmkit.files import write_text
 from ddmkit.interface import INTERFACE
 from ddmkit.soundness import A_NAME, PLAIN_NAME
 from ddmkit.task import Task
-from ddmkit_cli.naming import nearest
+from ddmkit_cli.naming import LISTENER, LISTENING, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +123,11 @@ def next_steps(folder: Path, name: str) -> str:
 
 
 def _refuse_kind(kind: str) -> None:
+    if kind == LISTENER:
+        msg = (
+            f"--kind {kind}: a listener is a module of hooks, a dozen lines that no template has to write; {LISTENING}."
+        )
+        raise ConfigurationError(msg)
     known = (*KINDS, *FORMS)
     if kind not in known:
         msg = f"--kind {kind!r} is no kind of plugin.{nearest(kind, known)} Kinds: {', '.join(known)}."

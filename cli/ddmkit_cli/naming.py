@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LISTENER = "listener"
+"""What a plugin of hooks alone is called where components have their kind."""
+LISTENING = "docs/plugins/listening.md shows how one is written"
+
+
 def refuse_unknown(name: str, known: Iterable[str]) -> None:
     """Make sure that something goes by a name.
 

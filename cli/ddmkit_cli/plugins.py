@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from ddmkit_cli.console import bars, out, result
-from ddmkit_cli.naming import refuse_unknown
+from ddmkit_cli.naming import LISTENER, LISTENING, refuse_unknown
 
 if TYPE_CHECKING:
     from ddmkit.component import Settings
@@ -31,7 +31,7 @@ def list_plugins() -> None:
     for component in registry.components():
         table.add_row(component.kind, component.name, _summary(component), registry.package(component))
     for listener in registry.always_listening():
-        table.add_row("listener", listener.name, listener.about.partition("\n")[0], listener.package)
+        table.add_row(LISTENER, listener.name, listener.about.partition("\n")[0], listener.package)
     for name, path in registry.presets().items():
         table.add_row("preset", name, _first_comment(path), registry.package(path))
     for name, section in Configuration.SECTIONS.items():
@@ -49,13 +49,15 @@ def show(name: Annotated[str, typer.Argument(help="A component, a preset or a se
     presets = registry.presets()
     words = [word for component in registry.components() for word in (component.name, component.kind)]
     words += [listener.name for listener in registry.always_listening()]
-    refuse_unknown(name, [*words, *presets, *Configuration.SECTIONS])
+    refuse_unknown(name, [*words, LISTENER, *presets, *Configuration.SECTIONS])
     found = [component for component in registry.components() if name in (component.name, component.kind)]
-    listeners = [listener for listener in registry.always_listening() if listener.name == name]
+    listeners = [listener for listener in registry.always_listening() if name in (listener.name, LISTENER)]
     for component in found:
         _show(f"{component.kind} {component.name}", component.option_prefix(), component, registry.package(component))
     for listener in listeners:
-        out.print(Text(f"listener {name}", "bold"), f"  ({listener.package})\n{listener.about}", sep="")
+        out.print(Text(f"{LISTENER} {listener.name}", "bold"), f"  ({listener.package})\n{listener.about}", sep="")
+    if name == LISTENER:
+        result(f"Listeners have no settings; {LISTENING}.")
     if name in presets:
         result(f"# {presets[name]}, {registry.package(presets[name])}\n{presets[name].read_text(encoding='utf-8')}")
     if name in Configuration.SECTIONS:

@@ -11,12 +11,20 @@ from typing_extensions import override
 from ddmkit_cli.tables import table_of
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from pydantic.json_schema import JsonSchemaValue
     from rich.table import Table
 
     from ddmkit.component import Settings
 
-_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+_BOUNDS = {
+    "minimum": "≥",
+    "exclusiveMinimum": ">",
+    "maximum": "≤",
+    "exclusiveMaximum": "<",
+    "multipleOf": "multiple of",
+    "pattern": "like",
+}
 
 
 class _Schema(GenerateJsonSchema):
@@ -38,7 +46,7 @@ def settings_table(prefix: str, settings: type[Settings]) -> Table:
     schema = settings.model_json_schema(schema_generator=_Schema)
     required = schema.get("required", [])
     for name, facts in schema.get("properties", {}).items():
-        default = "has to be given" if name in required else _typed(facts.get("default"))
+        default = "has to be given" if name in required else _default(settings.model_fields[name], facts)
         table.add_row(f"{prefix}.{name}", type_of(facts, schema), default, facts.get("description", ""))
     return table
 
@@ -60,9 +68,28 @@ def type_of(facts: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         parts = [type_of(part, schema) for part in facts["prefixItems"]]
         return f"{len(parts)} × {parts[0]}" if len(set(parts)) == 1 else ", ".join(parts)
     if "items" in facts:
-        return f"list of {type_of(facts['items'], schema)}"
+        return f"list of {_count(facts, 'Items', '')}{type_of(facts['items'], schema)}"
     limits = [f"{sign} {facts[key]}" for key, sign in _BOUNDS.items() if key in facts]
-    return " ".join([str(facts.get("type", "anything")), *limits])
+    return " ".join([str(facts.get("type", "anything")), *limits, _count(facts, "Length", "characters")]).strip()
+
+
+def _count(facts: Mapping[str, Any], of: str, noun: str) -> str:
+    """Say how many there may be of something that JSON schema limits by minOF and maxOF; nothing where it does not."""
+    least, most = facts.get(f"min{of}"), facts.get(f"max{of}")
+    if least is None and most is None:
+        return ""
+    many = f"≤ {most}" if not least else f"≥ {least}" if most is None else f"{least} to {most}"
+    return f"{str(least) if least == most else many} {noun}"
+
+
+def _default(field: FieldInfo, facts: Mapping[str, Any]) -> str:
+    """Return the default of a field as it is typed, made by its factory where it has one."""
+    if "default" in facts or field.default_factory is None:
+        return _typed(facts.get("default"))
+    try:
+        return _typed(field.get_default(call_default_factory=True))
+    except Exception:  # noqa: BLE001 - a plugin's factory may ask for other settings, or fail in any way
+        return "depends"
 
 
 def _typed(value: object) -> str:

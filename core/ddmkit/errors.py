@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+_PYDANTIC = re.compile(r" \[type=\w+, input_value=.*?, input_type=\w+\]| For further information visit \S+")
+"""What pydantic says to programmers alone."""
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says as one line, whatever line breaks its author, or pydantic, put into it."""
-    return " ".join(str(error).split())
+    """Return what an error says as one line, whatever line breaks, or addresses, its author or pydantic put into it."""
+    return _PYDANTIC.sub("", " ".join(str(error).split()))
 
 
 def named(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from ddmkit.spelling import nearest
+
 INTERFACE = 1
 """Version of what plugins rely on: the hooks, the interface of each kind, and all that these hand over.
 
@@ -16,6 +18,7 @@ A plugin says in the module of its entry point what it is made for, `ddmkit_inte
 taken as it comes. The number rises when something is taken away or means something else than before. It stays when
 something is added that no plugin has to know: a hook, a kind, an argument or a method with a default.
 """
+_DECLARATION = "ddmkit_interface"
 _WRITTEN = re.compile(r"^ddmkit_interface\b[^=\n]*=\s*(\d+)", re.MULTILINE)
 
 
@@ -26,7 +29,23 @@ def declared(plugin: object, module: str = "") -> object:
         plugin: what its entry point leads to.
         module: of the entry point, where the plugin is an object in it.
     """
-    return getattr(plugin, "ddmkit_interface", getattr(sys.modules.get(module), "ddmkit_interface", None))
+    return getattr(plugin, _DECLARATION, getattr(sys.modules.get(module), _DECLARATION, None))
+
+
+def misspelt(plugin: object, module: str = "") -> str:
+    """Say, in words that go on from "The plugin NAME", which variable may be meant to declare; nothing if none is.
+
+    Args:
+        plugin: what its entry point leads to.
+        module: of the entry point, where the plugin is an object in it.
+    """
+    variables = {**getattr(sys.modules.get(module), "__dict__", {}), **getattr(plugin, "__dict__", {})}
+    if _DECLARATION in variables:
+        return ""
+    for name, value in variables.items():
+        if isinstance(value, int) and nearest(name, [_DECLARATION], alike=0.85):
+            return f"has a variable {name} that ddmkit does not know; call it {_DECLARATION}"
+    return ""
 
 
 def written(module: str) -> int | None:

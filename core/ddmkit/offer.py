@@ -10,14 +10,13 @@ import pluggy
 from typing_extensions import override
 
 from ddmkit import hookspecs
+from ddmkit.component import Component
 from ddmkit.errors import PluginError, named
 from ddmkit.soundness import wrong
 from ddmkit.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from ddmkit.component import Component
 
 _PREFIX = "ddmkit_"
 _HOOKS = {
@@ -26,10 +25,14 @@ _HOOKS = {
     if name.startswith(_PREFIX)
 }
 """Every hook and the arguments it may take."""
-_OFFERING = {"ddmkit_components", "ddmkit_presets"}
-"""The hooks that do not tell of a run."""
-EVENTS = tuple(name for name in _HOOKS if name not in _OFFERING)
-"""Those that do."""
+_EMPTY = {
+    "ddmkit_components": "its ddmkit_components() returns an empty list; return [MySampler]",
+    "ddmkit_presets": "its ddmkit_presets() returns a folder without any NAME.yaml; put one there",
+}
+"""What is said of the hooks that offer something where they do not."""
+_UNMARKED = "no function in it is marked with ddmkit's @hookimpl; add ddmkit_components(), which returns [MySampler]"
+EVENTS = tuple(name for name in _HOOKS if name not in _EMPTY)
+"""The hooks that tell of a run."""
 
 
 class Offer(NamedTuple):
@@ -67,6 +70,15 @@ class Manager(pluggy.PluginManager):
                 offer.faults.append(fault)
         return offer
 
+    def nothing(self, plugin: object, offer: Offer) -> str:
+        """Say that a plugin that is registered has nothing to it; nothing if there is something, or a fault."""
+        if any(offer) or self.listens(plugin):
+            return ""
+        hooks = [options["specname"] or name for name, options in self._hooks(plugin) if options is not None]
+        if not all(hook in _EMPTY for hook in hooks):  # one for another version of ddmkit
+            return ""
+        return f"offers nothing: {'; '.join(_EMPTY[hook] for hook in hooks) or _UNMARKED}"
+
     def listens(self, plugin: object) -> bool:
         """Tell whether a plugin that is registered listens to a run."""
         return any(caller.name in EVENTS for caller in self.get_hookcallers(plugin) or [])
@@ -90,7 +102,8 @@ def _take(plugin: object, name: str, options: pluggy.HookimplOpts | None, offer:
     if hook == "ddmkit_components":
         components = _called(plugin, name)
         if not isinstance(components, list | tuple):
-            msg = f"returns {components!r} from {name}(), which is no list of Component classes"
+            advice = f"{'add' if components is None else 'write'} return [{_listed(components)}]"
+            msg = f"returns {components!r} from {name}(), which is no list of Component classes; {advice}"
             raise PluginError(msg)
         checked = [(component, wrong(component)) for component in components]
         offer.components.extend(component for component, fault in checked if not fault)
@@ -98,9 +111,16 @@ def _take(plugin: object, name: str, options: pluggy.HookimplOpts | None, offer:
     elif hook == "ddmkit_presets":
         folder = _called(plugin, name)
         if not (isinstance(folder, Path) and folder.is_dir()):
-            msg = f"returns {folder!r} from {name}(), which is not the pathlib.Path of a folder"
+            advice = 'write return Path(__file__).parent / "presets", and ship that folder'
+            msg = f"returns {folder!r} from {name}(), which is not the pathlib.Path of a folder; {advice}"
             raise PluginError(msg)
         offer.presets.extend(sorted(folder.glob("*.yaml")))
+
+
+def _listed(returned: object) -> str:
+    """Return what may be meant to stand in the list of components that somebody returned something else for."""
+    meant = returned if isinstance(returned, type) else type(returned)
+    return meant.__name__ if issubclass(meant, Component) else "MySampler"
 
 
 def _meant(hook: str) -> str:
@@ -125,9 +145,14 @@ def _misplaced(plugin: object, name: str, options: pluggy.HookimplOpts) -> str:
     if options["wrapper"] or options["hookwrapper"]:
         return f"wraps {hook}, which ddmkit does not allow; mark {name}() with a plain @hookimpl"
     if hook not in _HOOKS:
+        if options["optionalhook"]:  # of a version of ddmkit that has it
+            return ""
         return f"has a hook {hook} that ddmkit does not know; {_meant(hook)}"
     parameters = inspect.signature(getattr(plugin, name)).parameters.values()
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     unknown = [argument for argument in needed if argument not in _HOOKS[hook]]
+    if isinstance(plugin, type) and needed[:1] == ["self"]:
+        made = f"{plugin.__name__.lower()} = {plugin.__name__}()"
+        return f"is a class, of which nobody makes an object for {name}(); let the entry point lead to one: {made}"
     allowed = ", ".join(_HOOKS[hook]) or "none"
     return f"asks for {', '.join(unknown)} in {name}(), whose arguments are {allowed}" if unknown else ""

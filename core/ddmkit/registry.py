@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, named
-from ddmkit.interface import declared, misfit, written
+from ddmkit.interface import declared, misfit, misspelt, written
 from ddmkit.offer import Manager, Offer
 from ddmkit.origin import UNPACKED, installed, module_of, remember, title_of
 from ddmkit.spelling import did_you_mean
@@ -85,7 +85,7 @@ class Registry:
             msg = f"The plugin {name} {reason}."
             raise PluginError(msg)
         offer = self._manager.offer(plugin)
-        for fault in (*offer.faults, *self._conflicts(offer)):
+        for fault in (*offer.faults, *self._conflicts(offer, UNPACKED)):
             msg = f"The plugin {name} {fault}."
             raise type(fault)(msg) from fault.__cause__
         self._add(plugin, offer, UNPACKED)
@@ -152,31 +152,42 @@ class Registry:
         except PluginError as error:
             self._pass_over(entry, error)
             return
+        if other := next((one for one, plugin in self._loaded if plugin is loaded), None):
+            self._pass_over(entry, PluginError(_twice(entry, other)))
+            return
         offer = self._manager.offer(loaded)
-        faults = [*offer.faults, *self._conflicts(offer)]
-        if faults:
-            self._pass_over(entry, PluginError("; it ".join(map(str, faults))))
+        faults = [*offer.faults, *self._conflicts(offer, title_of(entry))]
         self._add(loaded, offer, title_of(entry))
         for component in offer.components:
             remember(component, title_of(entry))
         self._loaded.append((entry, loaded))
+        said = [
+            *map(str, faults),
+            misspelt(loaded, module_of(entry)),
+            "" if faults else self._manager.nothing(loaded, offer),
+        ]
+        if any(said):
+            self._pass_over(entry, PluginError("; it ".join(filter(None, said))))
 
     def _pass_over(self, plugin: EntryPoint, error: PluginError) -> None:
         self.failed.append(Broken(plugin, error))
         _log.warning("The plugin %s %s.", self.failed[-1].title, error)
 
-    def _conflicts(self, offer: Offer) -> list[ComponentConflictError]:
+    def _conflicts(self, offer: Offer, package: str) -> list[ComponentConflictError]:
         """Return a fault for each name of an offer that another component, or another file, has already."""
         classes, presets, faults = dict(self._classes), dict(self._presets), list[ComponentConflictError]()
         for cls in offer.components:
             other = classes.setdefault((cls.kind, cls.name), cls)
             if other is not cls:
-                has = f"{_where(other)} of {self.package(other)} has that name already"
+                owner = self._packages.get(other, package)
+                has = f"{_where(other)} of {owner} has that name already; {_way_out(package, owner)}"
                 faults.append(_conflict(f"{cls.kind} {cls.name!r} as {_where(cls)}", has))
         for path in offer.presets:
             other_path = presets.setdefault(path.stem, path)
             if other_path != path:
-                faults.append(_conflict(f"preset {path.stem!r} as {path}", f"{other_path} is that already"))
+                owner = self._packages.get(other_path, package)
+                has = f"{other_path} of {owner} is that already; {_way_out(package, owner)}"
+                faults.append(_conflict(f"preset {path.stem!r} as {path}", has))
         return faults
 
     def _add(self, plugin: object, offer: Offer, package: str) -> None:
@@ -213,15 +224,36 @@ def _load(entry: EntryPoint) -> object:
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute in parent")
             loaded: object = entry.load()
     except (Exception, SystemExit) as error:
-        reason = misfit(written(module), package) or f"fails to load with {named(error)}"
+        reason = misfit(written(module), package) or f"fails to load with {named(error)}{_renewal(package)}"
         raise PluginError(reason) from error
     if reason := misfit(declared(loaded, module), package):
         raise PluginError(reason)
     return loaded
 
 
+def _renewal(package: str) -> str:
+    """Return what a sentence goes on with about a distribution that does not load; empty where that is not known."""
+    if package == "ddmkit":
+        return "; install ddmkit again"
+    return f"; try pip install --upgrade {package}, or pip uninstall {package}" if package else ""
+
+
 def _conflict(offered: str, has: str) -> ComponentConflictError:
-    return ComponentConflictError(f"offers the {offered}, but {has}; uninstall one of the two packages")
+    return ComponentConflictError(f"offers the {offered}, but {has}")
+
+
+def _way_out(package: str, owner: str) -> str:
+    """Say what ends a conflict over a name between what a package offers and what its owner has."""
+    if owner.partition(" ")[0] == "ddmkit" or package == UNPACKED:
+        return "choose another name for the new one"
+    return "choose another name for one of them" if owner == package else "uninstall one of the two packages"
+
+
+def _twice(entry: EntryPoint, other: EntryPoint) -> str:
+    """Say that two entry points lead to one plugin."""
+    if title_of(entry) == title_of(other):
+        return "is there twice; give it, or its entry point, once"
+    return f"is the plugin {other.name} of {title_of(other)} once more; uninstall one of the two packages"
 
 
 def _where(cls: type[Component]) -> str:

@@ -142,6 +142,12 @@ REFUSED = {
         "mine",
         ["--kind 'smapler' is no kind", "Did you mean 'sampler'?", "tracker", "volume-task"],
     ),
+    "a listener": (
+        "new",
+        "listener",
+        "mine",
+        ["--kind listener: a listener is ", "docs/plugins/listening.md shows how"],
+    ),
     "a name with capitals": ("new", "sampler", "Mine", ["--name 'Mine' is no name", "such as my-sampler"]),
     "a name with a space": ("new", "sampler", "my own", ["--name 'my own' is no name"]),
     "a name that goes up": ("new", "sampler", "../mine", ["--name '../mine' is no name"]),

@@ -146,6 +146,12 @@ def test_show_takes_kinds_sections_and_presets_too(ddmkit: Run) -> None:
     assert "multipliers" in ddmkit("plugins", "show", "quick").stdout
 
 
+def test_show_tells_of_every_listener_and_how_one_is_written(ddmkit: Run) -> None:
+    shown = ddmkit("plugins", "show", "listener").stdout
+    assert "listener first-party-pictures  (ddmkit 0.1.0)" in shown
+    assert shown.endswith("docs/plugins/listening.md shows how one is written.\n")
+
+
 @pytest.mark.parametrize("command", ["show", "check"])
 def test_a_name_that_nothing_has_is_answered_with_the_nearest(command: str, ddmkit: Run) -> None:
     refused(ddmkit("plugins", command, "unet"), 2, "'unet'. Did you mean 'unet3d-avg' or 'unet3d-concat'?")

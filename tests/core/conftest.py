@@ -16,6 +16,7 @@ from ddmkit import (
     Backbone,
     Case,
     Component,
+    ConfigurationError,
     Dataset,
     Denoise,
     Draw,
@@ -256,3 +257,11 @@ def registry(parts: object) -> Registry:
 def configured(registry: Registry) -> Callable[..., Configuration]:
     """Return `configured("kind.field=value", …)`, which builds a small complete configuration."""
     return lambda *options: assemble(registry, base=[TREE], options=options)
+
+
+def sentence(error: pytest.ExceptionInfo[ConfigurationError]) -> str:
+    """Return what an error says, after making sure that it is a sentence."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith((".", "?", ")"))
+    return text

@@ -12,6 +12,7 @@ from tests.installing import install
 
 from ddmkit import Registry, Schedule
 from ddmkit.interface import INTERFACE
+from ddmkit.origin import package_of
 
 SCHEDULE = '''
 from typing import ClassVar
@@ -37,6 +38,7 @@ class {cls}(Schedule):
 def {hook}() -> list[type[Component]]:
     return [{cls}]
 '''
+RENEWAL = "try pip install --upgrade acme, or pip uninstall acme"
 SETTING = 'keep: float = Field(default=0.99, gt=0, lt=1, description="Share of the signal\'s power that a step keeps.")'
 
 
@@ -49,13 +51,44 @@ def schedule(
 BROKEN = {
     "fails to import": (
         "import tensorpipe_that_nobody_has",
-        r"fails to load with ModuleNotFoundError: No module named 'tensorpipe_that_nobody_has'",
+        rf"fails to load with ModuleNotFoundError: No module named 'tensorpipe_that_nobody_has'; {RENEWAL}",
     ),
-    "ends the program": ("raise SystemExit(3)", "fails to load with SystemExit: 3"),
+    "ends the program": (
+        "raise SystemExit(3)",
+        "fails to load with SystemExit: 3; try pip install --upgrade acme, or .*",
+    ),
+    "fails to import by a mistake in its settings": (
+        "from pydantic import BaseModel\n\n\nclass Keeping(BaseModel):\n    keep: int\n\n\nKeeping(keep='x')\n",
+        rf"fails to load with ValidationError: 1 .* Input should be a valid integer, [a-z ]+; {RENEWAL}",
+    ),
+    "has no hook": (
+        "ddmkit = 3",
+        r"offers nothing: no function in it is marked with ddmkit's @hookimpl; add ddmkit_components\(\), which .*",
+    ),
+    "lists nothing": (
+        schedule("acme").replace("return [Geometric]", "return []"),
+        r"offers nothing: its ddmkit_components\(\) returns an empty list; return \[MySampler\]",
+    ),
+    "forgets to return": (
+        schedule("acme").replace("return [Geometric]", "[Geometric]"),
+        r"returns None from ddmkit_components\(\), which is no list of Component classes; add return \[MySampler\]",
+    ),
+    "returns the class alone": (
+        schedule("acme").replace("return [Geometric]", "return Geometric"),
+        r"returns <class 'acme\.Geometric'> from .*, which is no list .*; write return \[Geometric\]",
+    ),
+    "lists an object": (
+        schedule("acme").replace("return [Geometric]", "return [Geometric()]"),
+        r"offers an instance of Geometric, which is not a Component class; give the class: Geometric, without \(\)",
+    ),
+    "misspells its interface": (
+        f"ddmkit_interfaces = {INTERFACE + 1}\n",
+        "has a variable ddmkit_interfaces that ddmkit does not know; call it ddmkit_interface; it offers nothing: .*",
+    ),
     "is no Python": ("def (:", "fails to load with SyntaxError: invalid syntax .*"),
     "takes a first-party name": (
         schedule("linear"),
-        r"offers the schedule 'linear' as acme\.Geometric, but \S+\.Linear of ddmkit [\d.]+ has that name already; .*",
+        r"offers the schedule 'linear' as acme\.Geometric, but \S+\.Linear of ddmkit .* already; choose another .*",
     ),
     "is made for a later interface": (
         f"ddmkit_interface = {INTERFACE + 1}\n{schedule('acme')}",
@@ -174,6 +207,69 @@ def test_of_two_packages_with_one_name_the_first_keeps_it_whatever_the_order_of_
         "The plugin zenith (zenith, zenith 1.0) offers the schedule 'geometric' as zenith.Geometric, but "
         "acme.Geometric of acme 1.0 has that name already; uninstall one of the two packages."
     )
+
+
+LISTENER = """
+from ddmkit import hookimpl
+
+
+@hookimpl
+def ddmkit_step_done():
+    pass
+"""
+
+
+def test_a_plugin_that_two_packages_install_is_there_once_and_both_are_named(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(site, "acme", LISTENER, module="acme_hooks")
+    install(site, "acme-fork", LISTENER, version="2.0", module="acme_hooks")
+    assert [one.package for one in Registry().always_listening() if one.name.startswith("acme")] == ["acme 1.0"]
+    (said,) = caplog.messages
+    assert said == (
+        "The plugin acme-fork (acme_hooks, acme-fork 2.0) is the plugin acme of acme 1.0 once more; uninstall one of "
+        "the two packages."
+    )
+
+
+def test_a_misspelt_interface_keeps_nothing_from_working(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    install(site, "acme", f"ddmkit_interfaces = {INTERFACE}\n{schedule('acme')}")
+    assert "acme" in Registry().names(Schedule)
+    assert caplog.messages[0].endswith("does not know; call it ddmkit_interface.")
+
+
+def test_a_hook_of_another_version_that_is_marked_so_is_passed_over(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = "@hookimpl(optionalhook=True)\ndef ddmkit_levitated(height):\n    pass\n"
+    install(site, "acme", f"{schedule('acme')}\n\n{later}")
+    install(site, "later", f"from ddmkit import hookimpl\n\n\n{later}")
+    registry = Registry()
+    assert "acme" in registry.names(Schedule)
+    assert registry.broken == {}
+    assert caplog.messages == []
+
+
+def test_a_class_of_hooks_that_nobody_made_an_object_of_is_told_so(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = (
+        "from ddmkit import hookimpl\n\n\nclass Hooks:\n    @hookimpl\n    def ddmkit_step_done(self):\n        pass\n"
+    )
+    install(site, "acme", text, value="acme:Hooks")
+    assert "acme" not in [listener.name for listener in Registry().always_listening()]
+    assert (
+        "is a class, of which nobody makes an object for ddmkit_step_done(); let the entry point lead to one: hooks = "
+        in (caplog.messages[0])
+    )
+
+
+def test_what_offered_a_component_is_known_wherever_it_is_asked_for(site: Path) -> None:
+    install(site, "acme", schedule("acme"), module="zenith_parts")
+    install(site, "zenith", LISTENER)
+    geometric = Registry().get(Schedule, "acme")
+    assert package_of(geometric) == "acme 1.0"
+    assert package_of(Schedule) == "this program"
 
 
 def test_a_preset_of_a_name_that_is_taken_is_passed_over_and_its_package_named(

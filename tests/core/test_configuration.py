@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 import yaml
 from pydantic import Field
-from tests.core.conftest import Foreground
+from tests.core.conftest import Foreground, sentence
 from typing_extensions import override
 
 from ddmkit import (
@@ -86,13 +86,6 @@ def backbone(configuration: Configuration) -> Wide:
     return configuration.backbone
 
 
-def sentence(error: pytest.ExceptionInfo[ConfigurationError]) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    assert text.endswith((".", "?", ")"))
-    return text
-
-
 def test_a_configuration_written_as_yaml_is_read_back_the_same(configured: Configured, registry: Registry) -> None:
     configuration = configured(
         "training.learning_rate=1e-5",
@@ -138,10 +131,6 @@ def test_files_come_over_a_preset_names_over_files_and_options_over_all(registry
     assert configuration.backbone.tree() == {"name": "tiny", "width": 3}
 
 
-def test_the_last_of_two_options_wins(configured: Configured) -> None:
-    assert configured("training.steps=5", "training.steps=6").training.steps == 6
-
-
 def test_the_trees_that_are_given_stay_as_they_are(registry: Registry, tree: Tree) -> None:
     before = write_tree(tree)
     assemble(
@@ -174,72 +163,8 @@ def test_settings_may_come_before_the_name_they_belong_to(registry: Registry, tr
         assemble(registry, base=[tree, {"backbone": {"dept": 7}}], names={"backbone": "wide"})
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("training.learning_rate=1e-4", 1e-4),  # a string in YAML 1.1, which wants 1.0e-4
-        ("training.learning_rate=1E-4", 1e-4),
-        ("training.learning_rate=0.0001", 1e-4),
-        ("training.betas=0.9,1e-1", (0.9, 0.1)),
-        ("training.betas=[0.9, 0.1]", (0.9, 0.1)),
-        ("training.ema=null", None),
-        ("training.ema=", None),
-        ("training.decay=cosine", "cosine"),
-        ("training.decay='cosine'", "cosine"),
-        ("training.steps=12", 12),
-        ("validation.test=true", True),
-        ("preprocessing.frame=256,256,160", (256, 256, 160)),
-        (" preprocessing.frame=1, 2, 3", (1, 2, 3)),
-        ("preprocessing.frame=brain", "brain"),
-        ("preprocessing.orientation=ras", "RAS"),
-        ("preprocessing.orientation=null", None),
-        ("preprocessing.spacing=1,1,1.5", (1, 1, 1.5)),
-    ],
-)
-def test_an_option_is_read_as_a_user_means_it(configured: Configured, option: str, value: object) -> None:
-    section, field = option.strip().partition("=")[0].split(".")
-    assert getattr(getattr(configured(option), section), field) == value
-
-
 def test_an_option_may_name_a_component(configured: Configured) -> None:
     assert backbone(configured("backbone.name=wide", "backbone.depth=3")).depth == 3
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ("training.stepz=3", "training.stepz is no setting. Did you mean 'steps'? Settings: steps, batch_size,"),
-        ("backbone.wdith=3", "backbone.wdith is no setting of tiny. Did you mean 'width'? Settings: width."),
-        ("trainin.steps=3", "there is no 'trainin' to set. Did you mean 'training'? Known: task, dataset,"),
-        ("steps=3", "-o takes KIND.FIELD=VALUE, such as -o training.steps=500; you gave 'steps=3'."),
-        ("training.steps", "-o takes KIND.FIELD=VALUE"),
-        ("training.=3", "-o takes KIND.FIELD=VALUE"),
-        ("training.steps=0", "training.steps=0: Input should be greater than or equal to 1. (Optimizer steps.)"),
-        ("training.steps=many", "training.steps='many': Input should be a valid integer"),
-        ("training.betas=0.9,1", "training.betas=1: Input should be less than 1"),
-        ("training.betas=0.9", "training.betas=0.9: it should be a list, which is typed a,b,c."),
-        ("training.betas=[0.9]", "training.betas=[0.9]: a value is missing."),
-        ("training.decay=linear", "training.decay='linear': Input should be 'constant' or 'cosine'."),
-        ("training.steps=[1", "the value is not YAML"),
-        ("training.steps=2020-13-45", "the value is not YAML"),
-        ("backbone.name=", "The backbone must have a name"),
-        ("preprocessing.frame=big", "preprocessing.frame='big': Input should be 'paper', 'brain' or 'native'. ("),
-        ("preprocessing.frame=0,1,2", "preprocessing.frame=[0, 1, 2]: Input should be"),
-        ("preprocessing.orientation=LPX", "orientation 'LPX' does not say where three axes run to: give one letter of"),
-        ("preprocessing.orientation=LRS", "orientation 'LRS' does not say"),
-        ("preprocessing.spacing=0,1,1", "preprocessing.spacing=0: Input should be greater than 0."),
-        ("preprocessing.spacing=.inf,1,1", "preprocessing.spacing=inf: Input should be a finite number."),
-        ("loading.threads=0", "loading.threads=0: Input should be greater than or equal to 1."),
-        ("split.method=random", "split.method='random': Input should be 'seeded' or 'official'."),
-        ("preprocessing.percentiles=99,1", "preprocessing: percentiles 99 and 1 leave nothing between them"),
-        ("preprocessing.percentiles=0,101", "preprocessing.percentiles=101: Input should be less than or equal to 100"),
-        ("sampler.steps=51", "sampler.steps=51 is more than schedule.timesteps=50, and each step needs a time"),
-    ],
-)
-def test_a_wrong_option_is_one_sentence(configured: Configured, option: str, said: str) -> None:
-    with pytest.raises(ConfigurationError) as error:
-        configured(option)
-    assert said in sentence(error)
 
 
 def test_members_that_say_no_class_are_only_averaged(registry: Registry, tree: Tree) -> None:
@@ -378,27 +303,6 @@ def test_windows_are_taken_from_the_frame_asked_for_which_grows_with_a_window(
 
 def test_the_networks_channels_are_those_of_condition_encoding_and_x0(configured: Configured) -> None:
     assert (configured().in_channels, configured().out_channels) == (2 + 1 + 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("preprocessing.frame=64", (64, 64, 64)),
-        ("preprocessing.frame=64,32,16", (64, 32, 16)),
-        ("preprocessing.frame=paper", "paper"),
-        ("preprocessing.spacing=1.5", (1.5, 1.5, 1.5)),
-        ("preprocessing.spacing=null", None),
-    ],
-)
-def test_one_number_stands_for_all_three_axes(configured: Configured, option: str, value: object) -> None:
-    field = option.partition("=")[0].partition(".")[2]
-    assert getattr(configured(option).preprocessing, field) == value
-
-
-@pytest.mark.parametrize("option", ["preprocessing.frame=true", "preprocessing.frame=0", "preprocessing.spacing=-1"])
-def test_what_is_no_length_is_none_for_three_axes_either(configured: Configured, option: str) -> None:
-    with pytest.raises(ConfigurationError, match=option.partition("=")[0]):
-        configured(option)
 
 
 def test_a_component_is_built_from_a_name_and_options_over_it(registry: Registry) -> None:

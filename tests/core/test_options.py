@@ -1,4 +1,4 @@
-"""What is typed after -o: a name where a setting is due, and one word where several are."""
+"""What is typed after -o: read as a user means it, or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from pydantic import Field
-from tests.core.conftest import Tiny
+from tests.core.conftest import Tiny, sentence
 
 from ddmkit import Backbone, Component, ConfigurationError, Registry, UnknownComponentError, hookimpl
 from ddmkit.assembly import component
@@ -109,3 +109,92 @@ def test_one_word_stands_for_a_list_of_it(registry: Registry, option: str, field
 def test_what_makes_no_list_by_itself_is_refused_as_it_was_typed(registry: Registry, option: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{said}"):
         component(registry, Backbone, "listing", [f"backbone.{option}"])
+
+
+def test_the_last_of_two_options_wins(configured: Configured) -> None:
+    assert configured("training.steps=5", "training.steps=6").training.steps == 6
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("training.learning_rate=1e-4", 1e-4),  # a string in YAML 1.1, which wants 1.0e-4
+        ("training.learning_rate=1E-4", 1e-4),
+        ("training.learning_rate=0.0001", 1e-4),
+        ("training.betas=0.9,1e-1", (0.9, 0.1)),
+        ("training.betas=[0.9, 0.1]", (0.9, 0.1)),
+        ("training.ema=null", None),
+        ("training.ema=", None),
+        ("training.decay=cosine", "cosine"),
+        ("training.decay='cosine'", "cosine"),
+        ("training.steps=12", 12),
+        ("validation.test=true", True),
+        ("preprocessing.frame=256,256,160", (256, 256, 160)),
+        (" preprocessing.frame=1, 2, 3", (1, 2, 3)),
+        ("preprocessing.frame=brain", "brain"),
+        ("preprocessing.orientation=ras", "RAS"),
+        ("preprocessing.orientation=null", None),
+        ("preprocessing.spacing=1,1,1.5", (1, 1, 1.5)),
+    ],
+)
+def test_an_option_is_read_as_a_user_means_it(configured: Configured, option: str, value: object) -> None:
+    section, field = option.strip().partition("=")[0].split(".")
+    assert getattr(getattr(configured(option), section), field) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("training.stepz=3", "training.stepz is no setting. Did you mean 'steps'? Settings: steps, batch_size,"),
+        ("backbone.wdith=3", "backbone.wdith is no setting of tiny. Did you mean 'width'? Settings: width."),
+        ("trainin.steps=3", "there is no 'trainin' to set. Did you mean 'training'? Known: task, dataset,"),
+        ("steps=3", "-o takes KIND.FIELD=VALUE, such as -o training.steps=500; you gave 'steps=3'."),
+        ("training.steps", "-o takes KIND.FIELD=VALUE"),
+        ("training.=3", "-o takes KIND.FIELD=VALUE"),
+        ("training.steps=0", "training.steps=0: Input should be greater than or equal to 1. (Optimizer steps.)"),
+        ("training.steps=many", "training.steps='many': Input should be a valid integer"),
+        ("training.betas=0.9,1", "training.betas=1: Input should be less than 1"),
+        ("training.betas=0.9", "training.betas=0.9: it should be a list, which is typed a,b,c."),
+        ("training.betas=[0.9]", "training.betas=[0.9]: a value is missing."),
+        ("training.decay=linear", "training.decay='linear': Input should be 'constant' or 'cosine'."),
+        ("training.steps=[1", "the value is not YAML"),
+        ("training.steps=2020-13-45", "the value is not YAML"),
+        ("backbone.name=", "The backbone must have a name"),
+        ("preprocessing.frame=big", "preprocessing.frame='big': Input should be 'paper', 'brain' or 'native'. ("),
+        ("preprocessing.frame=0,1,2", "preprocessing.frame=[0, 1, 2]: Input should be"),
+        ("preprocessing.orientation=LPX", "orientation 'LPX' does not say where three axes run to: give one letter of"),
+        ("preprocessing.orientation=LRS", "orientation 'LRS' does not say"),
+        ("preprocessing.spacing=0,1,1", "preprocessing.spacing=0: Input should be greater than 0."),
+        ("preprocessing.spacing=.inf,1,1", "preprocessing.spacing=inf: Input should be a finite number."),
+        ("loading.threads=0", "loading.threads=0: Input should be greater than or equal to 1."),
+        ("split.method=random", "split.method='random': Input should be 'seeded' or 'official'."),
+        ("preprocessing.percentiles=99,1", "preprocessing: percentiles 99 and 1 leave nothing between them"),
+        ("preprocessing.percentiles=0,101", "preprocessing.percentiles=101: Input should be less than or equal to 100"),
+        ("sampler.steps=51", "sampler.steps=51 is more than schedule.timesteps=50, and each step needs a time"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(configured: Configured, option: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        configured(option)
+    assert said in sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("preprocessing.frame=64", (64, 64, 64)),
+        ("preprocessing.frame=64,32,16", (64, 32, 16)),
+        ("preprocessing.frame=paper", "paper"),
+        ("preprocessing.spacing=1.5", (1.5, 1.5, 1.5)),
+        ("preprocessing.spacing=null", None),
+    ],
+)
+def test_one_number_stands_for_all_three_axes(configured: Configured, option: str, value: object) -> None:
+    field = option.partition("=")[0].partition(".")[2]
+    assert getattr(configured(option).preprocessing, field) == value
+
+
+@pytest.mark.parametrize("option", ["preprocessing.frame=true", "preprocessing.frame=0", "preprocessing.spacing=-1"])
+def test_what_is_no_length_is_none_for_three_axes_either(configured: Configured, option: str) -> None:
+    with pytest.raises(ConfigurationError, match=option.partition("=")[0]):
+        configured(option)
