@@ -15,6 +15,7 @@ from mlflow.entities import Run as StoredRun
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cli.program import PROGRAM, Run, call, environment, kill_after, refused, tiny_job
+from tests.installing import install
 
 Said = subprocess.CompletedProcess[str]
 Points = list[tuple[int, float]]
@@ -164,6 +165,55 @@ def test_a_tracker_whose_library_is_missing_is_refused_before_anything_is_writte
     )
     refused(result, 2, "needs mlflow, which is not installed: type pip install mlflow, or leave mlflow out")
     assert not (tmp_path / "run").exists()
+
+
+FRAIL = """
+    from typing import ClassVar
+
+    from ddmkit import Component, Tracker, hookimpl
+
+
+    class Frail(Tracker):
+        '''Fails before the run begins.'''
+
+        name: ClassVar[str] = "frail"
+
+        def check(self):
+            return {}["token"]
+
+        def listen(self, run):
+            return self
+
+
+    class Deaf(Tracker):
+        '''Returns no listener.'''
+
+        name: ClassVar[str] = "deaf"
+
+        def listen(self, run):
+            return None
+
+
+    @hookimpl
+    def ddmkit_components() -> list[type[Component]]:
+        return [Frail, Deaf]
+"""
+
+
+def test_a_tracker_of_a_package_that_fails_is_named_with_it(
+    tmp_path: Path, ddmkit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "acme", FRAIL)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    said = "The tracker frail of acme 1.0 cannot be used: its check() fails with KeyError: 'token'; leave frail out"
+    refused(ddmkit(*tiny_job("run", "--tracker", "frail")), 2, said)
+    assert not (tmp_path / "run").exists()
+    result = ddmkit(*tiny_job("run", "--tracker", "deaf", "-otraining.steps=1", "-ovalidation.test=false"))
+    assert result.returncode == 0, result.stderr
+    said = (
+        "The tracker deaf of acme 1.0 cannot follow this run, which goes on without it: PluginError: listen() returns"
+    )
+    assert said in " ".join(result.stderr.split())
 
 
 def test_plugins_tell_of_trackers_and_their_settings(ddmkit: Run) -> None:
