@@ -7,10 +7,11 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 from pydantic import Field, PlainSerializer
+from torch import Tensor
 from typing_extensions import override
 
 import ddmkit
-from ddmkit import Component, Encoding, Sampler, Tracker
+from ddmkit import Component, Denoise, Draw, Encoding, Sampler, Tracker
 from ddmkit.kinds import KINDS
 from ddmkit.soundness import wrong
 
@@ -21,8 +22,8 @@ class Whole(Sampler):
     name: ClassVar[str] = "whole"
 
     @override
-    def sample(self, *arguments: Any) -> Any:
-        return arguments[1]
+    def sample(self, denoise: Denoise, noise: Tensor, alphas_bar: Tensor, draw: Draw) -> Tensor:
+        return noise
 
 
 class Underived(Component):

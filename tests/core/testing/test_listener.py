@@ -57,7 +57,9 @@ def test_a_listener_that_fails_at_an_event_is_caught(configured: Callable[..., C
         def ddmkit_run_ended(self, report: Report) -> None:
             raise KeyError(report.status)
 
-    with pytest.raises(AssertionError, match=r"^The listener of .*Failing raises KeyError: .*in ddmkit_run_ended of a run\.$"):
+    with pytest.raises(
+        AssertionError, match=r"^The listener of .*Failing raises KeyError: .*in ddmkit_run_ended of a run\.$"
+    ):
         check_listener(Failing(), configured())
 
 
