@@ -21,8 +21,8 @@ class Whole(Sampler):
     name: ClassVar[str] = "whole"
 
     @override
-    def sample(self, *arguments: Any) -> Any:
-        return arguments[1]
+    def sample(self, denoise: object, noise: Any, alphas_bar: object, draw: object) -> Any:
+        return noise
 
 
 class Underived(Component):
