@@ -23,7 +23,7 @@ class Component(Settings):
     kind: ClassVar[str]
     """The family, set once by an interface such as `Schedule`."""
     name: ClassVar[str]
-    """What a user types to select this component."""
+    """What a user types to select this component: small letters, digits and single hyphens, a letter first."""
 
     @classmethod
     def option_prefix(cls) -> str:

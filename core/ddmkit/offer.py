@@ -67,7 +67,8 @@ class Manager(pluggy.PluginManager):
             try:
                 _take(plugin, name, options, offer)
             except PluginError as fault:
-                offer.faults.append(fault)
+                if str(fault) not in map(str, offer.faults):  # what is wrong with all of a plugin
+                    offer.faults.append(fault)
         return offer
 
     def nothing(self, plugin: object, offer: Offer) -> str:
@@ -153,6 +154,6 @@ def _misplaced(plugin: object, name: str, options: pluggy.HookimplOpts) -> str:
     unknown = [argument for argument in needed if argument not in _HOOKS[hook]]
     if isinstance(plugin, type) and needed[:1] == ["self"]:
         made = f"{plugin.__name__.lower()} = {plugin.__name__}()"
-        return f"is a class, of which nobody makes an object for {name}(); let the entry point lead to one: {made}"
+        return f"is a class whose hooks are methods; let the entry point lead to an object of it, {made}"
     allowed = ", ".join(_HOOKS[hook]) or "none"
     return f"asks for {', '.join(unknown)} in {name}(), whose arguments are {allowed}" if unknown else ""

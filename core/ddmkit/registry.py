@@ -161,11 +161,7 @@ class Registry:
         for component in offer.components:
             remember(component, title_of(entry))
         self._loaded.append((entry, loaded))
-        said = [
-            *map(str, faults),
-            misspelt(loaded, module_of(entry)),
-            "" if faults else self._manager.nothing(loaded, offer),
-        ]
+        said = [*map(str, faults), misspelt(loaded, module_of(entry)), self._manager.nothing(loaded, offer)]
         if any(said):
             self._pass_over(entry, PluginError("; it ".join(filter(None, said))))
 

@@ -253,15 +253,14 @@ def test_a_hook_of_another_version_that_is_marked_so_is_passed_over(
 def test_a_class_of_hooks_that_nobody_made_an_object_of_is_told_so(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    text = (
-        "from ddmkit import hookimpl\n\n\nclass Hooks:\n    @hookimpl\n    def ddmkit_step_done(self):\n        pass\n"
-    )
+    text = "from ddmkit import hookimpl\n\n\nclass Hooks:\n"
+    for hook in ("ddmkit_step_done", "ddmkit_components"):
+        text += f"    @hookimpl\n    def {hook}(self):\n        return []\n"
     install(site, "acme", text, value="acme:Hooks")
     assert "acme" not in [listener.name for listener in Registry().always_listening()]
-    assert (
-        "is a class, of which nobody makes an object for ddmkit_step_done(); let the entry point lead to one: hooks = "
-        in (caplog.messages[0])
-    )
+    (said,) = caplog.messages
+    sentence = "is a class whose hooks are methods; let the entry point lead to an object of it, hooks = Hooks()."
+    assert said == f"The plugin acme (acme:Hooks, acme 1.0) {sentence}"
 
 
 def test_what_offered_a_component_is_known_wherever_it_is_asked_for(site: Path) -> None:

@@ -37,6 +37,19 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list() -> None:
         Registry(Offer(Flat, Steep)).get(Schedule, "stepp")
 
 
+def test_a_name_like_no_other_beside_a_plugin_that_is_broken_may_be_of_that_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, Entry("tracker", broken), Entry("flat", lambda: Offer(Flat)))
+    said = (
+        r"^No schedule is named 'quux'\. Installed: flat\. If it comes with a plugin, that one may be broken here, or "
+    )
+    with pytest.raises(UnknownComponentError, match=said) as error:
+        Registry().get(Schedule, "quux")
+    assert "(again)" not in str(error.value)
+    assert (error.value.kind, error.value.name) == ("schedule", "quux")
+
+
 def test_a_name_like_no_other_is_answered_with_the_list_and_may_be_of_a_package_that_is_gone() -> None:
     said = r"^No schedule is named 'quux'\. Installed: flat\. If it comes with a plugin, install .*package \(again\)\.$"
     with pytest.raises(UnknownComponentError, match=said):
