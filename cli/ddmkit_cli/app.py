@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,9 +17,6 @@ from ddmkit_cli.console import command, log_to_stderr, problem
 
 _MEANT_BY_DATA = ("--input", "--reference")
 """What `train` calls --data has these names elsewhere, after what it is for."""
-
-_EXTRA = re.compile(r"unexpected extra argument.*\((\S+?)(?:/config\.yaml|/)?[ )]")
-"""What Typer says of an argument that a command does not take."""
 
 
 class _Commands(TyperGroup):
@@ -34,8 +32,8 @@ class _Commands(TyperGroup):
         except Exception as error:
             if getattr(error, "option_name", None) == "--data":
                 _suggest(error)
-            elif (found := _EXTRA.search(str(error))) and error.ctx.info_name == "plan":  # type: ignore[attr-defined]  # as above
-                error.message = f"plan takes a run by its configuration: type --config {found[1]}/config.yaml."  # type: ignore[attr-defined]  # as above
+            elif "unexpected extra argument" in str(error):
+                _point_to_option(error)
             raise
 
 
@@ -43,6 +41,13 @@ def _suggest(error: Any) -> None:  # noqa: ANN401 - as above
     """Put the name that a command has for --data among those that may be meant."""
     known = [name for parameter in error.ctx.command.params for name in parameter.opts]
     error.possibilities = [name for name in _MEANT_BY_DATA if name in known] or error.possibilities
+
+
+def _point_to_option(error: Any) -> None:  # noqa: ANN401 - as above
+    """Say how `plan` takes a run, which other commands take as their first argument."""
+    runs = [typed for typed in sys.argv[1:] if (Path(typed) / "config.yaml").is_file()]
+    if error.ctx.info_name == "plan" and runs:
+        error.message = f"plan takes a run by its configuration: type --config {shlex.quote(runs[0])}."
 
 
 app = typer.Typer(

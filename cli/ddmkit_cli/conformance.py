@@ -176,21 +176,18 @@ def _check_component(registry: Registry, component: type[Component], options: Se
 
 def _made(registry: Registry, component: type[Component], options: Sequence[str]) -> Component:
     from ddmkit import Tracker, assembly
-    from ddmkit.configuration import INTERFACES
+    from ddmkit.kinds import KINDS
 
     if issubclass(component, Tracker):
         (made,) = _configuration(registry, {Tracker.kind: component.name}, options).tracker
         return made
-    interface = next((interface for interface in INTERFACES if interface.kind == component.kind), None)
-    if interface is None:
-        return assembly.make(component, component.option_prefix(), {})
-    return assembly.component(registry, interface, component.name, options)
+    return assembly.component(registry, KINDS[component.kind], component.name, options)
 
 
 def _check_tracker(registry: Registry, tracker: Tracker) -> str:
-    from ddmkit.testing import check_tracker
+    from ddmkit.testing.tracker import check_tracker, check_usable
 
-    tracker.check()
+    check_usable(tracker)
     if not tracker.contained:
         return f" {_BEYOND}"
     check_tracker(tracker, _configuration(registry))

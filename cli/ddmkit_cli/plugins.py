@@ -14,7 +14,7 @@ from ddmkit_cli.naming import LISTENER, LISTENING, refuse_unknown
 
 if TYPE_CHECKING:
     from ddmkit.component import Settings
-    from ddmkit_cli.conformance import Verdict
+    from ddmkit_cli.conformance import Subject, Verdict
 
 app = typer.Typer(no_args_is_help=True, help="What is installed, its settings, whether it works; new plugins.")
 
@@ -86,8 +86,11 @@ def check(
 
     with warnings_of_loading() as held:
         registry = Registry()
-    subjects = chosen(registry, names or [], options or [])
-    warn(held, subjects)
+    subjects: list[Subject] = []
+    try:
+        subjects = chosen(registry, names or [], options or [])
+    finally:
+        warn(held, subjects)
     found: list[Verdict] = []
     with bars() as progress:
         for verdict in verdicts(subjects, options or []):

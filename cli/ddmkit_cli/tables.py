@@ -109,8 +109,8 @@ def justify(table: Table, headings: Sequence[str], width: int | None = None) -> 
 
 
 def _spread(row: Mapping[str, Any], figure: Figure) -> str:
-    mean, std = figure.text(row[figure.key]), figure.text(row[f"{figure.name}_std"])
-    return f"{mean} ± {std}{_interval(row[f'{figure.name}_interval'], figure.decimals)}"
+    mean, std, interval = (row[key] for key in figure.keys)
+    return f"{figure.text(mean)} ± {figure.text(std)}{_interval(interval, figure.decimals)}"
 
 
 def _interval(interval: Sequence[float] | None, decimals: int, sign: str = "") -> str:

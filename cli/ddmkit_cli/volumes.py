@@ -58,9 +58,7 @@ def refuse_by_case(task: VolumeTask, flags: Mapping[str, object]) -> None:
 
     for flag, given in flags.items():
         if given is not None:
-            msg = (
-                f"{flag} is about answers of labels, and the task {task.name!r} judges a set of volumes: leave it out."
-            )
+            msg = f"{flag} is about answers of labels, and the task {task.name!r} answers with volumes: leave it out."
             raise ConfigurationError(msg)
 
 
@@ -133,6 +131,7 @@ def _show_pairs(
 ) -> dict[str, Any]:
     """Show a judge each volume beside the real one of its case; return the figures of each, and what has none."""
     from ddmkit import DataError
+    from ddmkit.checked import checked_measures
     from ddmkit.run.answers import read_record
     from ddmkit.run.cases import few
     from ddmkit.run.sets import pair_volumes, read_member, read_real
@@ -142,21 +141,24 @@ def _show_pairs(
         count, named = len(pairs.unmatched), few(pairs.unmatched)
         say(f"{count} volumes in {predictions} are of no case under {place.path} and are not compared: {named}.")
     percentiles = _percentiles(read_record(predictions).facts)
-    wrong = dict(pairs.left_out)
+    wrong: dict[str, str] = {}
+    volumes = sum(len(members) for _, members in pairs.matched)
     with bars() as progress:
         for number, (case, members) in enumerate(pairs.matched, start=1):
             real = read_real(case, task, percentiles)
             for name, paths in members.items():
                 try:
-                    judge.add(case.name, real, read_member(case, task, paths))
+                    member = read_member(case, task, paths)
                 except DataError as error:
-                    if not skip_bad:
+                    if not skip_bad or len(wrong) + 1 == volumes:
                         raise
                     wrong[name] = str(error)
                     say(f"warning: left out {name}: {error}")
+                    continue
+                judge.add(case.name, checked_measures(task, judge, real, member))
             progress("cases compared", number, len(pairs.matched))
     cases = [{"case": case, **figures} for case, figures in judge.by_case().items()]
-    return {"cases": cases, "without_reference": pairs.unmatched, "left_out": wrong}
+    return {"cases": cases, "without_reference": pairs.unmatched, "left_out": {**pairs.left_out, **wrong}}
 
 
 def _percentiles(facts: Mapping[str, Any]) -> tuple[float, float]:

@@ -5,18 +5,21 @@ Only what costs next to nothing, such as shapes; what takes longer to find out i
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import isfinite
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from ddmkit.errors import PluginError
+from ddmkit.errors import PluginError, one_line
 from ddmkit.judging import Judge, PairJudge, SetJudge
 from ddmkit.origin import package_of
 from ddmkit.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -35,16 +38,17 @@ if TYPE_CHECKING:
     from ddmkit.window import Shape
 
 
-def fault(component: Component, does: str) -> PluginError:
+def fault(component: Component, does: str, package: str = "") -> PluginError:
     """Return the error of a component that does not keep what its interface promises.
 
     Args:
         component: which.
         does: what it does, in words that go on from its name.
+        package: that it comes from; by default, what this process knows.
     """
-    kind, name = component.kind, component.name
+    kind, name, source = component.kind, component.name, package or package_of(type(component))
     return PluginError(
-        f"The {kind} {name!r} of {package_of(type(component))} {does}: choose another --{kind}; its author learns more "
+        f"The {kind} {name!r} of {source} {does}: choose another --{kind}; its author learns more "
         f"from ddmkit plugins check {name}."
     )
 
@@ -180,15 +184,37 @@ def checked_summary(task: Task, judge: Judge) -> Summary:
     Raises:
         PluginError: something is missing, or is no such number.
     """
-    summary = judge.summary()
-    for row, values in summary.items():
-        if wrong := [key for key in ("n", *(figure.key for figure in judge.figures)) if key not in values]:
-            raise fault(task, f"is judged without {', '.join(wrong)} in the row {row!r} of the summary")
-        if wrong := [key for key, value in values.items() if isinstance(value, float) and not isfinite(value)]:
-            raise fault(
-                task, f"is judged with {wrong[0]} = {values[wrong[0]]} in the row {row!r}, not a number or None"
-            )
-    return summary
+    summary = cast("object", judge.summary())
+    if not (isinstance(summary, Mapping) and all(isinstance(row, Mapping) for row in summary.values())):
+        raise fault(task, f"is judged by the summary {summary!r}, not by rows, each with its figures by their names")
+    promised = ["n", *chain.from_iterable(figure.keys for figure in judge.figures)]
+    for name, row in summary.items():
+        if missing := [key for key in promised if key not in row]:
+            raise fault(task, f"is judged without {', '.join(missing)} in the row {name!r} of the summary")
+        for key in ("n", *(figure.key for figure in judge.figures)):
+            if not (row[key] is None or (isinstance(row[key], int | float) and isfinite(row[key]))):
+                raise fault(task, f"is judged with {key} = {row[key]!r} in the row {name!r}, not a number or None")
+    try:
+        json.dumps(summary, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise fault(task, f"is judged by a summary that is no JSON, {one_line(error)}") from error
+    return cast("Summary", summary)
+
+
+def checked_measures(
+    task: Task, judge: PairJudge, real: NDArray[np.float32], generated: NDArray[np.float32]
+) -> list[float]:
+    """Return what a judge says of a generated volume beside the real one: a finite number for each of its figures.
+
+    Raises:
+        PluginError: it says something else.
+    """
+    measured = cast("object", judge.measure(real, generated))
+    names = ", ".join(figure.name for figure in judge.figures)
+    numbers = [float(value) for value in measured if _is_finite(value)] if isinstance(measured, Sequence) else []
+    if not (isinstance(measured, Sequence) and len(measured) == len(numbers) == len(judge.figures)):
+        raise fault(task, f"is judged with measure() = {measured!r}, not a finite number for each of {names}")
+    return numbers
 
 
 def checked_network(backbone: Backbone, in_channels: int, out_channels: int) -> nn.Module:
@@ -203,7 +229,7 @@ def checked_network(backbone: Backbone, in_channels: int, out_channels: int) -> 
     network = cast("object", backbone.build(in_channels, out_channels))
     if not isinstance(network, nn.Module):
         raise fault(backbone, f"answers build() with {_brief(network)}, not a torch.nn.Module")
-    network.register_forward_hook(_Watch(backbone, out_channels))
+    network.register_forward_hook(_Watch(Outputs.of(backbone), out_channels), with_kwargs=True)
     return network
 
 
@@ -217,27 +243,58 @@ def checked_sample(sampler: Sampler, denoise: Denoise, noise: Tensor, alphas_bar
 
 
 @dataclass(frozen=True)
-class _Watch:
-    """A hook that can be sent to other processes with its network."""
+class Outputs:
+    """What the network of a backbone answers with; it can be sent to processes that have loaded no plugin."""
 
     backbone: Backbone
+    package: str
+    """That it comes from."""
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> Outputs:
+        """Look up the package, in a process that has loaded plugins."""
+        return cls(backbone, package_of(type(backbone)))
+
+    def check(self, answered: object, shape: Sequence[int]) -> None:
+        """Look at an answer, or at that of a part of the network which is its last.
+
+        Raises:
+            PluginError: it is no tensor of that shape.
+        """
+        if wrong := _misshapen(answered, shape):
+            raise fault(self.backbone, f"answers with {wrong}", self.package)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Looks at what a network answers, as a forward hook of torch's."""
+
+    outputs: Outputs
     out_channels: int
 
-    def __call__(self, _network: nn.Module, given: tuple[Any, ...], answered: object) -> None:
-        x: Tensor = given[0]
-        _tensor(self.backbone, "", answered, (x.shape[0], self.out_channels, *x.shape[2:]))
+    def __call__(self, _network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], answered: object) -> None:
+        x: Tensor = args[0] if args else kwargs["x"]
+        self.outputs.check(answered, (x.shape[0], self.out_channels, *x.shape[2:]))
 
 
 def _tensor(component: Component, method: str, answered: object, shape: Sequence[int]) -> Tensor:
     """Return a component's answer, a tensor of a shape."""
+    if wrong := _misshapen(answered, shape):
+        raise fault(component, f"answers {method}() with {wrong}")
+    return cast("Tensor", answered)
+
+
+def _misshapen(answered: object, shape: Sequence[int]) -> str:
+    """Say what an answer is, and is not, that should be a tensor of a shape; nothing if it is."""
     from torch import Tensor
 
-    answers = f"answers {method}() with" if method else "answers with"
     if not isinstance(answered, Tensor):
-        raise fault(component, f"{answers} {_brief(answered)}, not a tensor of shape {tuple(shape)}")
-    if answered.shape != tuple(shape):
-        raise fault(component, f"{answers} shape {tuple(answered.shape)}, not {tuple(shape)}")
-    return answered
+        return f"{_brief(answered)}, not a tensor of shape {tuple(shape)}"
+    return "" if answered.shape == tuple(shape) else f"shape {tuple(answered.shape)}, not {tuple(shape)}"
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and isfinite(value)
 
 
 def _is_shape(size: object) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import Field, model_validator
 
 from ddmkit.backbone import Backbone, DiffusionAware
-from ddmkit.checked import checked_alphas_bar, checked_network, checked_size
+from ddmkit.checked import Outputs, checked_alphas_bar, checked_network, checked_size
 from ddmkit.combination import Combine
 from ddmkit.component import Component, Settings
 from ddmkit.dataset import Dataset
@@ -236,7 +236,7 @@ class Configuration(Settings):
     @property
     def objective(self) -> Objective:
         """What a step makes small."""
-        return Objective(self.diffusion, self.task)
+        return Objective(self.diffusion, self.task, Outputs.of(self.backbone))
 
     @property
     def in_channels(self) -> int:

@@ -28,6 +28,8 @@ from abc import abstractmethod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from typing_extensions import override
+
 from ddmkit.component import Component
 from ddmkit.errors import ConfigurationError, DataError
 from ddmkit.labels import classes_of
@@ -82,6 +84,11 @@ class MissingImagesError(DataError):
     def __init__(self, sentence: str, case: Case) -> None:
         super().__init__(sentence)
         self.case = case
+
+    @override
+    def __reduce__(self) -> tuple[type[MissingImagesError], tuple[str, Case]]:
+        """Let processes hand it to one another."""
+        return type(self), (str(self), self.case)
 
 
 class Survey(NamedTuple):

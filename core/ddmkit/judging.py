@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from functools import cached_property
-from math import inf, isfinite
+from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from typing_extensions import override
 
-from ddmkit.errors import PluginError
 from ddmkit.summary import spread
 
 if TYPE_CHECKING:
@@ -57,9 +56,15 @@ class Figure(NamedTuple):
     """Whether each case has its own, which a summary gives the mean, spread and interval of; else it is the set's."""
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """Its names in a summary: of a figure that each case has, those of the mean, the spread and the interval."""
+        whats = ("mean", "std", "interval")
+        return tuple(f"{self.name}_{what}" for what in whats) if self.by_case else (self.name,)
+
+    @property
     def key(self) -> str:
-        """Its name in a summary."""
-        return f"{self.name}_mean" if self.by_case else self.name
+        """Its name in a summary, or that of its mean."""
+        return self.keys[0]
 
     @property
     def heading(self) -> str:
@@ -146,22 +151,9 @@ class PairJudge(Judge):
             generated: the read-out of a member, of the same shape.
         """
 
-    def add(self, case: str, real: NDArray[np.float32], generated: NDArray[np.float32]) -> None:
-        """Take in a member of a case, as `measure`.
-
-        Raises:
-            PluginError: `measure` answers with something else than it should.
-        """
-        values = self.measure(real, generated)
-        if len(values) != len(self.figures) or not all(map(isfinite, values)):
-            names = ", ".join(figure.name for figure in self.figures)
-            msg = (
-                f"The judge {type(self).__module__}.{type(self).__qualname__} measures {case} as {tuple(values)}, not "
-                f"a finite number for each of {names}: choose another --task; its author learns more from ddmkit "
-                "plugins check."
-            )
-            raise PluginError(msg)
-        self._members[case].append([float(value) for value in values])
+    def add(self, case: str, values: Sequence[float]) -> None:
+        """Take in what `measure` said of a member of a case."""
+        self._members[case].append(values)
 
     def by_case(self) -> dict[str, dict[str, float]]:
         """Return the figures of each case by their names, means over its members, in order of first appearance."""
@@ -175,13 +167,13 @@ class PairJudge(Judge):
     def summary(self) -> Summary:
         cases = list(self.by_case().values())
         row: dict[str, Any] = {"n": len(cases)}
-        for name in (figure.name for figure in self.figures):
-            found = spread([case[name] for case in cases]) if cases else (None, None, None)
-            row |= dict(zip((f"{name}_mean", f"{name}_std", f"{name}_interval"), found, strict=True))
+        for figure in self.figures:
+            found = spread([case[figure.name] for case in cases]) if cases else (None, None, None)
+            row |= dict(zip(figure.keys, found, strict=True))
         return {"all": row}
 
     @cached_property
-    def _members(self) -> defaultdict[str, list[list[float]]]:
+    def _members(self) -> defaultdict[str, list[Sequence[float]]]:
         return defaultdict(list)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddmkit.checked import Outputs
     from ddmkit.diffusion import Diffusion
     from ddmkit.task import Task
 
@@ -21,8 +22,14 @@ class Objective:
 
     diffusion: Diffusion
     task: Task
+    outputs: Outputs
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of the network's outputs, shape (N, C, X, Y, Z), a float32 scalar."""
+        """Return the loss of the network's outputs, shape (N, C, X, Y, Z), a float32 scalar.
+
+        Raises:
+            PluginError: the outputs have another shape than the target.
+        """
+        self.outputs.check(output, target.shape)
         loss = self.diffusion.loss(output, target)
         return loss + self.task.loss(output.float(), target) if self.task.adds_loss else loss

@@ -241,7 +241,8 @@ def _conflict(offered: str, has: str) -> ComponentConflictError:
 def _way_out(package: str, owner: str) -> str:
     """Say what ends a conflict over a name between what a package offers and what its owner has."""
     if owner.partition(" ")[0] == "ddmkit" or package == UNPACKED:
-        return "choose another name for the new one"
+        unless = "" if package == UNPACKED else f", or uninstall {package.partition(' ')[0]} if it is not yours"
+        return f"choose another name for it{unless}"
     return "choose another name for one of them" if owner == package else "uninstall one of the two packages"
 
 

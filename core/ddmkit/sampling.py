@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from ddmkit.checked import (
+    Outputs,
     checked_alphas_bar,
     checked_condition,
     checked_encoding,
@@ -213,7 +214,8 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
         denoise = _Watched(denoiser(model, inputs, alphas_bar, progress), session.device)
         draw: Draw = lambda step: noise("sampler", step)  # noqa: E731 - named for its type
         x0 = checked_sample(configuration.sampler, denoise, noise("start"), alphas_bar, draw)
-    if not x0.isfinite().all():
+        finite = bool(x0.isfinite().all())
+    if not finite:
         raise denoise.diverged(case) or fault(
             configuration.sampler, "answers sample() with numbers that are not finite"
         )
@@ -228,11 +230,13 @@ def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callabl
     configuration, session = model
     task, diffusion = configuration.task, configuration.diffusion
     members, given = len(inputs), inputs.shape[1] - configuration.out_channels
+    outputs = Outputs.of(configuration.backbone)
 
     def denoise(noisy: Tensor, t: int) -> Tensor:
         inputs[:, given:] = noisy
         times = torch.full((members,), float(t), device=session.device)
         output = session.predict(inputs, times)
+        outputs.check(output, noisy.shape)
         progress()
         estimate = diffusion.estimate(output, noisy, alphas_bar[t].expand(members))
         return estimate if task.clip is None else estimate.clamp(*task.clip)

@@ -111,6 +111,7 @@ def survey(root: Path, names: Callable[[Folder], Iterable[str]], case: Callable[
             try:
                 made = case(folder, name)
             except DataError as error:
+                partial.pop(name, None)  # one that is there twice is no case, whatever it lacks
                 if isinstance(error, MissingImagesError) and name not in wrong:
                     partial[name] = error.case
                 wrong.setdefault(name, str(error))

@@ -1,4 +1,4 @@
-"""Trackers: where a run is written down for people to look at.
+r"""Trackers: where a run is written down for people to look at.
 
 A tracker is chosen and has settings, as any component; the listener that it returns for a run may have state, and hears
 the run's events, as any plugin's hooks do. What needs no choice is a plugin of such hooks alone.
@@ -21,7 +21,8 @@ A complete tracker::
             self._every = every
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
             # A run that was killed does again, and tells again, the steps after its last checkpoint.
-            path.write_text("".join(line for line in lines if int(line.split(",")[0]) <= first_step), encoding="utf-8")
+            whole = [line for line in lines if line.endswith("\n")]  # and none that the kill cut short
+            path.write_text("".join(line for line in whole if int(line.split(",")[0]) <= first_step), encoding="utf-8")
 
         @hookimpl
         def ddmkit_step_done(self, step: StepDone) -> None:

@@ -143,7 +143,8 @@ def test_a_setting_that_does_not_fit_what_is_checked_is_the_users_mistake(option
 def test_a_tracker_that_keeps_to_the_runs_folder_is_told_of_a_run() -> None:
     TOLD.clear()
     assert verdict("counting").line() == "✓ tracker counting (this program)"
-    assert TOLD == [1, 2, 3, 4]
+    straight, stopped_twice, of_volumes = [1, 2, 3, 4], [1, 2, 3, 4, 3, 4], [1, 2]
+    assert [*straight, *stopped_twice, *of_volumes] == TOLD
     failing = verdict("counting", "tracker.counting.last=3").line()
     assert failing.startswith("✗ tracker counting (this program): The listener of Counting raises ValueError: nobody ")
 
@@ -154,6 +155,20 @@ def test_a_tracker_that_may_write_elsewhere_is_told_of_nothing_and_the_answer_sa
     assert not found.failed
     assert found.line().startswith("– tracker sending (this program) is not checked beyond its settings, as it may ")
     assert TOLD == []
+
+
+@pytest.mark.parametrize("ending", [RuntimeError("boom"), SystemExit(3)], ids=repr)
+@pytest.mark.parametrize(("tracker", "method"), [(Counting, "check"), (Counting, "listen"), (Sending, "check")])
+def test_a_tracker_that_fails_while_it_is_asked_fails_the_check_and_nothing_else(
+    tracker: type[Tracker], method: str, ending: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ending
+
+    monkeypatch.setattr(tracker, method, fails)
+    found = verdict(tracker.name)
+    assert found.failed
+    assert f"{type(ending).__name__}: {ending}" in found.line()
 
 
 def test_a_tracker_that_cannot_work_here_is_not_checked_and_says_why() -> None:

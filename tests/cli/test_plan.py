@@ -144,8 +144,20 @@ def test_sampling_without_enough_memory_names_the_planner_who_knows_the_configur
     refused(sampled, 1, f"ddmkit plan --config {folder / 'run'} -o engine.memory=20MB")
 
 
-@pytest.mark.parametrize("run", ["runs/mine", "runs/mine/", "runs/mine/config.yaml"])
-def test_a_run_given_as_if_to_sample_is_answered_with_the_option_that_takes_it(ddmkit: Run, run: str) -> None:
+@pytest.mark.parametrize("run", ["runs/mine", "runs/my own"])
+def test_a_run_given_as_if_to_sample_is_answered_with_the_option_that_takes_it(
+    ddmkit: Run, run: str, tmp_path: Path
+) -> None:
+    (tmp_path / run).mkdir(parents=True)
+    (tmp_path / run / "config.yaml").touch()
     result = ddmkit("plan", run, "--memory", "1GB")
     assert result.returncode == 2
-    assert "type --config runs/mine/config.yaml." in " ".join(result.stderr.replace("│", " ").split())
+    assert f"type --config {shlex.quote(run)}." in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_what_is_no_run_is_not_taken_for_one(ddmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    result = ddmkit("plan", "data")
+    assert result.returncode == 2
+    assert "unexpected extra argument" in result.stderr
+    assert "--config" not in result.stderr

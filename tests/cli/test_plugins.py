@@ -209,3 +209,13 @@ def test_an_engine_that_cannot_work_here_is_not_checked_and_says_why(
     result = ddmkit("plugins", "check", "cluster")
     assert result.returncode == 0, result.stderr
     assert result.stdout == "– engine cluster (acme 1.0) is not checked: There is no cluster; buy one.\n"
+
+
+def test_a_name_that_a_broken_package_would_offer_is_answered_with_what_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ddmkit: Run
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    install(tmp_path / "site", "zenith", "import tensorpipe_that_nobody_has")
+    result = ddmkit("plugins", "check", "my-sampler")
+    assert result.returncode == 2
+    assert "The plugin zenith (zenith, zenith 1.0) fails to load" in " ".join(result.stderr.split())

@@ -195,6 +195,8 @@ class _Trainer:
         try:
             return validate(self._model, cases, step=self.state.step, split=split, progress=progress)
         except DivergedError as error:
+            if split == "test":  # of the best checkpoint, which says nothing about the last
+                raise
             self._folder.distrust_last(self.state.step)
             raise DivergedError(self._advice(error)) from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ddmkit.checked import checked_judge, checked_readout, checked_summary, checked_x0
+from ddmkit.checked import checked_judge, checked_measures, checked_readout, checked_summary, checked_x0
 from ddmkit.events import Picture, Samples, Validation
 from ddmkit.judging import SetJudge
 from ddmkit.run.sets import upright
@@ -72,7 +72,7 @@ def _answer_to(
                 if isinstance(judge, SetJudge):
                     judge.generated(case.name, member)
                 else:
-                    judge.add(case.name, real, member)
+                    judge.add(case.name, checked_measures(configuration.task, judge, real, member))
 
 
 def take_picture(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from ddmkit.checked import checked_measures
 from ddmkit.definition import Scoring
 from ddmkit.judging import Judge, PairJudge, SetJudge, decisive, goodness
 from ddmkit.randomness import generator
@@ -125,7 +127,7 @@ def _judge_of(
     if isinstance(judge, PairJudge):
         for number, (one, other) in enumerate(zip(real, generated, strict=False)):
             if one.shape == other.shape:
-                judge.add(f"case {number}", one.copy(), other.copy())
+                judge.add(f"case {number}", checked_measures(task, judge, one.copy(), other.copy()))
         return judge
     for number, volume in enumerate(real):
         judge.real(f"case {number}", volume.copy())
@@ -136,11 +138,7 @@ def _judge_of(
 
 def _check_summary(title: str, judge: Judge) -> None:
     summary, again = judge.summary(), judge.summary()
-    promised = ["n"]
-    for figure in judge.figures:
-        promised += (
-            [f"{figure.name}_{what}" for what in ("mean", "std", "interval")] if figure.by_case else [figure.key]
-        )
+    promised = ["n", *chain.from_iterable(figure.keys for figure in judge.figures)]
     for row, values in summary.items():
         for key in promised:
             require(key in values, f"{title}'s judge has no {key!r} in the row {row!r} of its summary.")

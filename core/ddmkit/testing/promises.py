@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ddmkit.component import Component
-from ddmkit.errors import ConfigurationError, DeviceError, named, one_line
+from ddmkit.errors import ConfigurationError, DeviceError, PluginError, named, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -39,6 +39,8 @@ def in_a_sentence(check: F) -> F:
     def checked(component: object, *more: Any, **others: Any) -> None:  # noqa: ANN401 - whatever the check takes
         try:
             check(component, *more, **others)
+        except PluginError as error:
+            raise AssertionError(one_line(error)) from error
         except (ConfigurationError, DeviceError):
             raise
         except AssertionError as error:

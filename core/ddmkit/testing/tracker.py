@@ -18,7 +18,7 @@ from ddmkit.registry import Registry
 from ddmkit.run.folder import RunFolder, State
 from ddmkit.scoring import Score
 from ddmkit.summary import summarise
-from ddmkit.testing.promises import described, outcome, require
+from ddmkit.testing.promises import described, in_a_sentence, outcome, require
 from ddmkit.testing.tracker_files import TrackerFiles, said
 
 if TYPE_CHECKING:
@@ -35,6 +35,23 @@ _JUDGED = (Scoring(), 3.0, False)
 """By which definitions, in how many seconds, and whether it is the best so far."""
 
 
+@in_a_sentence
+def check_usable(tracker: Tracker) -> None:
+    """Ask a tracker whether it can work here, as `ddmkit train` does before a run.
+
+    Raises:
+        AssertionError: it fails in another way than by ConfigurationError.
+        ConfigurationError: it says that it cannot.
+    """
+    checked = outcome(tracker.check)
+    if isinstance(checked, ConfigurationError):
+        raise checked
+    advice = "raise ConfigurationError where a user has something to put right"
+    failed = isinstance(checked, Exception)
+    require(not failed, f"{type(tracker).__qualname__}.check {described(checked)}; {advice}.")
+
+
+@in_a_sentence
 def check_tracker(tracker: Tracker, configuration: Configuration) -> None:
     """Tell a tracker of runs as `ddmkit train` does.
 
@@ -53,12 +70,7 @@ def check_tracker(tracker: Tracker, configuration: Configuration) -> None:
         AssertionError: it breaks a promise.
         ConfigurationError: it says that it cannot work here.
     """
-    checked = outcome(tracker.check)
-    if isinstance(checked, ConfigurationError):
-        raise checked
-    title = type(tracker).__qualname__
-    advice = "raise ConfigurationError where a user has something to put right"
-    require(not isinstance(checked, Exception), f"{title}.check {described(checked)}; {advice}.")
+    check_usable(tracker)
     with TemporaryDirectory() as temporary:
         run, straight, volumes = (_begun(Path(temporary) / name, configuration) for name in _RUNS)
         _tell_of_labels(tracker, run, straight, configuration)

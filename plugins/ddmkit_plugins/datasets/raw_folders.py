@@ -102,6 +102,7 @@ def survey(folders: Folders, entries: Iterable[Entry]) -> Survey:
         try:
             case = make()
         except DataError as error:
+            partial.pop(name, None)  # one that is there twice is no case, whatever it lacks
             if isinstance(error, MissingImagesError) and name not in wrong:
                 partial[name] = error.case
             wrong.setdefault(name, str(error))

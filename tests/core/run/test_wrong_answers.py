@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field
@@ -12,8 +13,8 @@ from tests.core.knowing import FromFunction
 from torch import nn
 from typing_extensions import override
 
-from ddmkit import DivergedError, Figure, PluginError, SetJudge, VolumeTask, Window
-from ddmkit.checked import checked_judge, checked_summary
+from ddmkit import DivergedError, Figure, PairJudge, PluginError, SetJudge, VolumeTask, Window
+from ddmkit.checked import checked_judge, checked_measures, checked_summary
 from ddmkit.definition import Scoring
 from ddmkit.sampling import Model, answer_case
 from ddmkit.store import Store
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.core.run.whole_runs import Runs
 
-    from ddmkit import Component, Example, Judge
+    from ddmkit import Component, Example
     from ddmkit.configuration import Configuration
 
 FRAME = (10, 12, 9)
@@ -217,7 +218,7 @@ class Counting(VolumeTask):
 class Counted(SetJudge):
     """Has its summary from the test."""
 
-    def __init__(self, given: dict[str, Any]) -> None:
+    def __init__(self, given: Any) -> None:  # noqa: ANN401 - whatever a judge may hand out
         self.given = given
 
     @property
@@ -243,16 +244,61 @@ class Counted(SetJudge):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"error": 1.0}, r"is judged without n in the row 'all'"),
-        ({"n": 3}, r"is judged without error in the row 'all'"),
-        ({"n": 3, "error": float("nan")}, r"is judged with error = nan in the row 'all', not a number or None"),
+        ({"error": 1.0}, "is judged without n in the row 'all'"),
+        ({"n": 3}, "is judged without error in the row 'all'"),
+        ({"n": 3, "error": float("nan")}, "is judged with error = nan in the row 'all', not a number or None"),
+        ({"n": 3, "error": np.float32(0.5)}, r"is judged with error = .*0\.5.* in the row 'all', not a number or None"),
+        ({"n": 3, "error": "small"}, "is judged with error = 'small' in the row 'all', not a number or None"),
+        ({"n": 3, "error": 0.5, "more": [float("inf")]}, "is judged by a summary that is no JSON, "),
+        (None, "is judged by the summary {'all': None}, not by rows"),
     ],
 )
-def test_a_judge_whose_summary_lacks_something_is_named_with_its_task(row: dict[str, Any], said: str) -> None:
-    task = Counting(given=row)
-    judge: Judge = checked_judge(task, Scoring())
+def test_a_judge_whose_summary_is_none_is_named_with_its_task(row: dict[str, Any] | None, said: str) -> None:
+    task = Counting()
+    judge = Counted(row)
     with pytest.raises(PluginError, match=rf"^The task 'counting' of .* {said}"):
         checked_summary(task, judge)
+
+
+def test_a_figure_of_each_case_needs_its_spread_and_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = Figure("error", "error", higher_is_better=False, by_case=True)
+    monkeypatch.setattr(Counted, "figures", (figure,))
+    with pytest.raises(PluginError, match="without error_std, error_interval in the row 'all'"):
+        checked_summary(Counting(), Counted({"n": 1, "error_mean": 0.5}))
+
+
+class Measured(PairJudge):
+    """Measures what the test hands in."""
+
+    def __init__(self, given: Any) -> None:  # noqa: ANN401 - whatever a judge may hand out
+        self.given = given
+
+    @property
+    @override
+    def figures(self) -> tuple[Figure, ...]:
+        return tuple(Figure(name, name, higher_is_better=False, by_case=True) for name in ("mae", "mean"))
+
+    @override
+    def definition(self) -> dict[str, str]:
+        return {"mae": "mean absolute difference", "mean": "of the real volume"}
+
+    @override
+    def measure(self, real: object, generated: object) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize("given", [0.5, None, (1.0,), (1.0, float("inf")), (1.0, None), (1.0, 2.0, 3.0)], ids=str)
+def test_a_judge_that_measures_something_else_is_named_with_its_task(given: object) -> None:
+    blank = np.zeros((1, 1, 1, 1), np.float32)
+    said = r"^The task 'counting' of .* is judged with measure\(\) = .*, not a finite number for each of mae, mean: "
+    with pytest.raises(PluginError, match=said):
+        checked_measures(Counting(), Measured(given), blank, blank)
+
+
+def test_measures_of_any_precision_become_numbers_of_python() -> None:
+    blank = np.zeros((1, 1, 1, 1), np.float32)
+    measured = checked_measures(Counting(), Measured([np.float32(0.5), 2]), blank, blank)
+    assert [(type(value), value) for value in measured] == [(float, 0.5), (float, 2.0)]
 
 
 def test_a_summary_may_hold_none_for_what_nobody_could_work_out() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from tests.core.testing.tasks import OFF, Brightness, Painter, Parts, constant
+from tests.core.testing.tasks import OFF, Brightness, Compared, Painter, Pairing, Parts, constant
 from typing_extensions import override
 
 from ddmkit import DataError, Figure, SetJudge
@@ -120,3 +121,15 @@ def test_a_broken_judge_of_volumes_is_caught(
     methods: dict[str, object], sentence: str, refuses: Callable[..., None]
 ) -> None:
     refuses(Painter, sentence, **methods)
+
+
+def test_a_judge_that_measures_nothing_is_caught_by_the_check(refuses: Callable[..., None]) -> None:
+    refuses(Pairing, r"is judged with measure\(\) = None, not a finite number for each", judge=lambda *_: Silent())
+
+
+class Silent(Compared):
+    """Measures nothing."""
+
+    @override
+    def measure(self, real: object, generated: object) -> Any:
+        return None
