@@ -163,7 +163,7 @@ def test_real_volumes_are_as_good_as_real_ones_also_from_elsewhere(generated: In
 
 def test_what_needs_single_cases_is_refused_in_a_sentence(generated: Installed) -> None:
     result = generated.ddmkit("evaluate", "generated", "--reference", generated.data, "--against", "generated")
-    refused(result, 2, "--against", "'generate' judges a set")
+    refused(result, 2, "--against", "'generate' answers with volumes")
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def alike(one: object, other: object) -> bool:
         case np.ndarray(), np.ndarray():
             return np.array_equal(one, other)
         case dict(), dict():
-            return list(one) == list(other) and alike(list(one.values()), list(other.values()))
+            return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
         case ((list() | tuple()), (list() | tuple())):
             return len(one) == len(other) and all(map(alike, one, other))
         case _:

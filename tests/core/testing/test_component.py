@@ -26,6 +26,17 @@ class Geometric(Schedule):
         return self.keep ** torch.arange(self.timesteps + 1, dtype=torch.float64)
 
 
+class Mapped(Geometric):
+    """A setting of names, in any order."""
+
+    name: ClassVar[str] = "mapped"
+    shares: dict[str, float] = Field(default={}, description="Shares by name.")
+
+
+def test_the_order_of_names_which_yaml_sorts_is_no_change() -> None:
+    check(Mapped(shares={"b": 0.5, "a": 0.25}))
+
+
 class NoHelp(Geometric):  # noqa: D101 - the mistake under test
     pass
 
