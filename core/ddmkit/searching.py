@@ -13,8 +13,10 @@ import os
 import stat
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmkit.dataset import MissingImagesError, Survey
@@ -102,25 +104,51 @@ def survey(root: Path, names: Callable[[Folder], Iterable[str]], case: Callable[
     Raises:
         DataError: `root` itself cannot be read.
     """
-    found: dict[str, tuple[Case, Path]] = {}
-    wrong: dict[str, str] = {}
-    partial: dict[str, Case] = {}
+    collector, places = Collector(), dict[str, Path]()
     for folder in walk(root):
-        wrong.update(folder.wrong)
-        for name in sorted(names(folder)):
-            try:
-                made = case(folder, name)
-            except DataError as error:
-                partial.pop(name, None)  # one that is there twice is no case, whatever it lacks
-                if isinstance(error, MissingImagesError) and name not in wrong:
-                    partial[name] = error.case
-                wrong.setdefault(name, str(error))
-                continue
-            _, other = found.setdefault(name, (made, folder.path))
-            if other is not folder.path:
-                wrong.setdefault(name, _twice(name, other, folder.path))
-    alone = {name: case for name, case in partial.items() if name not in found}
-    return Survey([found[name][0] for name in sorted(found.keys() - wrong.keys())], wrong, alone)
+        collector.wrong.update(folder.wrong)
+        for name in sorted(set(names(folder))):
+            first = places.setdefault(name, folder.path)
+            collector.take(name, partial(case, folder, name), partial(_twice, name, first, folder.path))
+    return collector.survey()
+
+
+class Collector:
+    """Takes in cases one by one: those that are whole, those that lack images alone, and what is wrong with others.
+
+    Args:
+        wrong: what is known to be wrong before.
+    """
+
+    def __init__(self, wrong: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.wrong = dict(wrong)
+        """By the name of a case, or by a path; of several sentences the first."""
+        self._found: dict[str, Case] = {}
+        self._partial: dict[str, Case] = {}
+
+    def take(self, name: str, make: Callable[[], Case], twice: Callable[[Case, Case], str]) -> None:
+        """Take in a case.
+
+        Args:
+            name: the case's.
+            make: returns it, or raises DataError with what is wrong with it.
+            twice: says that two whole cases, the first and this one, have that name.
+        """
+        self._partial.pop(name, None)  # one that is there twice is no case, whatever it lacks
+        try:
+            case = make()
+        except DataError as error:
+            if isinstance(error, MissingImagesError) and name not in self.wrong and name not in self._found:
+                self._partial[name] = error.case
+            self.wrong.setdefault(name, str(error))
+            return
+        if (first := self._found.setdefault(name, case)) is not case:
+            self.wrong.setdefault(name, twice(first, case))
+
+    def survey(self) -> Survey:
+        """Return all of it; whole cases are sorted by name."""
+        whole = [self._found[name] for name in sorted(self._found.keys() - self.wrong.keys())]
+        return Survey(whole, self.wrong, self._partial)
 
 
 def walk(root: Path) -> Iterator[Folder]:
@@ -239,7 +267,7 @@ def _unspeakable(path: Path) -> str:
     return f"The name of {shown(path)} is not UTF-8: rename it, or move it out of the data."
 
 
-def _twice(name: str, one: Path, other: Path) -> str:
+def _twice(name: str, one: Path, other: Path, *_: Case) -> str:
     return (
         f"Two folders hold a case {name}: {one} and {other}; rename or move one, or give a folder that holds only one "
         "of them."

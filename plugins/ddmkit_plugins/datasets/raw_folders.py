@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from ddmkit import Case, DataError, Image, MissingImagesError, Survey
+from ddmkit import Case, DataError, Image, Survey
 from ddmkit.rules import shown
-from ddmkit.searching import Folder, glance, walk
+from ddmkit.searching import Collector, Folder, glance, walk
 from ddmkit_plugins.datasets import dataset_json
 
 if TYPE_CHECKING:
@@ -95,23 +95,11 @@ def patient(name: str) -> str | None:
 
 def survey(folders: Folders, entries: Iterable[Entry]) -> Survey:
     """Make every case; those that cannot be made, or share a name, are wrong."""
-    found: dict[str, Case] = {}
-    partial: dict[str, Case] = {}
-    wrong = {name: reason for folder in folders.listed for name, reason in folder.wrong.items()}
+    collector = Collector({name: reason for folder in folders.listed for name, reason in folder.wrong.items()})
     for name, make in entries:
-        try:
-            case = make()
-        except DataError as error:
-            partial.pop(name, None)  # one that is there twice is no case, whatever it lacks
-            if isinstance(error, MissingImagesError) and name not in wrong:
-                partial[name] = error.case
-            wrong.setdefault(name, str(error))
-            continue
-        if (other := found.setdefault(name, case)) is not case:
-            wrong.setdefault(name, _twice(other, case))
-    whole = [found[name] for name in sorted(found.keys() - wrong.keys())]
-    alone = {name: case for name, case in sorted(partial.items()) if name not in found}
-    return Survey(whole, dict(sorted(wrong.items())), alone)
+        collector.take(name, make, _twice)
+    cases, wrong, alone = collector.survey()
+    return Survey(cases, dict(sorted(wrong.items())), dict(sorted(alone.items())))
 
 
 def _locate(root: Path, look: Callable[[Path], Folder]) -> Folders:
