@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
     from ddmkit import Component, Registry, Tracker
     from ddmkit.configuration import Configuration
+    from ddmkit.registry import Listener
 
-_BEYOND = (
-    "beyond its settings, as it may write elsewhere than into a run's folder: its author's tests tell it of a run by "
-    "ddmkit.testing.check_tracker"
-)
+_ELSEWHERE = "as it may write elsewhere than into a run's folder: its author's tests tell it of a run by ddmkit.testing"
 
 
 class Subject(NamedTuple):
@@ -133,7 +131,7 @@ def _subjects(registry: Registry) -> Iterator[Subject]:
         yield Subject(f"{kind} {component.name}", names, package, component.option_prefix(), check)
     for listener in registry.always_listening():
         package = listener.package
-        said = partial(_check_listener, registry, listener.plugin)
+        said = partial(_check_listener, registry, listener)
         yield Subject(f"listener {listener.name}", (listener.name, _distribution(package)), package, check=said)
     for plugin, error in registry.failed:
         package = title_of(plugin) or plugin.value
@@ -189,15 +187,17 @@ def _check_tracker(registry: Registry, tracker: Tracker) -> str:
 
     check_usable(tracker)
     if not tracker.contained:
-        return f" {_BEYOND}"
+        return f" beyond its settings, {_ELSEWHERE}.check_tracker"
     check_tracker(tracker, _configuration(registry))
     return ""
 
 
-def _check_listener(registry: Registry, plugin: object, _options: Sequence[str]) -> str:
+def _check_listener(registry: Registry, listener: Listener, _options: Sequence[str]) -> str:
     from ddmkit.testing import check_listener
 
-    check_listener(plugin, _configuration(registry))
+    if not listener.contained:
+        return f", {_ELSEWHERE}.check_listener"
+    check_listener(listener.plugin, _configuration(registry))
     return ""
 
 

@@ -19,6 +19,7 @@ taken as it comes. The number rises when something is taken away or means someth
 something is added that no plugin has to know: a hook, a kind, an argument or a method with a default.
 """
 _DECLARATION = "ddmkit_interface"
+_CONTAINED = "ddmkit_contained"
 _WRITTEN = re.compile(r"^ddmkit_interface\b[^=\n]*=\s*(\d+)", re.MULTILINE)
 
 
@@ -29,7 +30,23 @@ def declared(plugin: object, module: str = "") -> object:
         plugin: what its entry point leads to.
         module: of the entry point, where the plugin is an object in it.
     """
-    return getattr(plugin, _DECLARATION, getattr(sys.modules.get(module), _DECLARATION, None))
+    return _variable(_DECLARATION, plugin, module)
+
+
+def contained(plugin: object, module: str = "") -> bool:
+    """Return whether a plugin says `ddmkit_contained = True`, as a tracker does by `Tracker.contained`.
+
+    Then it writes into the run's folder alone and needs no server, and `ddmkit plugins check` tells it of a run.
+
+    Args:
+        plugin: what its entry point leads to.
+        module: of the entry point, where the plugin is an object in it.
+    """
+    return _variable(_CONTAINED, plugin, module) is True
+
+
+def _variable(name: str, plugin: object, module: str) -> object:
+    return getattr(plugin, name, getattr(sys.modules.get(module), name, None))
 
 
 def misspelt(plugin: object, module: str = "") -> str:

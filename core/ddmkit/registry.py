@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, named
-from ddmkit.interface import declared, misfit, misspelt, written
+from ddmkit.interface import contained, declared, misfit, misspelt, written
 from ddmkit.offer import Manager, Offer
 from ddmkit.origin import UNPACKED, installed, module_of, remember, title_of
 from ddmkit.spelling import did_you_mean
@@ -37,6 +37,8 @@ class Listener(NamedTuple):
     """Distribution and version."""
     plugin: object
     """What its hooks belong to."""
+    contained: bool
+    """Whether it says that it writes into the run's folder alone, and needs no server."""
 
 
 class Broken(NamedTuple):
@@ -136,7 +138,9 @@ class Registry:
     def always_listening(self) -> list[Listener]:
         """Return the installed plugins that listen to every run, in the order they are called."""
         return [
-            Listener(entry.name, inspect.getdoc(plugin) or "", title_of(entry), plugin)
+            Listener(
+                entry.name, inspect.getdoc(plugin) or "", title_of(entry), plugin, contained(plugin, module_of(entry))
+            )
             for entry, plugin in self._loaded
             if self._manager.listens(plugin)
         ]

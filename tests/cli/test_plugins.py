@@ -20,6 +20,8 @@ from pydantic import Field
 
 from ddmkit import Component, Schedule, hookimpl
 
+ddmkit_contained = True
+
 
 class Geometric(Schedule):
     """Every step keeps the same share of the signal.
@@ -77,6 +79,23 @@ def ddmkit_step_don(step):
     pass
 '''
 
+
+POSTING = '''
+from pathlib import Path
+
+from ddmkit import hookimpl
+
+
+class Post:
+    """Tells somebody of every run."""
+
+    @hookimpl
+    def ddmkit_run_started(self):
+        Path(__file__).with_name("posted").touch()
+
+
+post = Post()
+'''
 
 CLUSTER = '''
 from typing import ClassVar
@@ -199,6 +218,23 @@ def test_check_of_what_keeps_its_promises_ends_with_0(ddmkit: Run) -> None:
     assert result.returncode == 0, result.stderr
     names = ["encoding coords", "encoding none", "schedule cosine", "schedule geometric"]
     assert [line.partition(" (")[0] for line in result.stdout.splitlines()] == [f"✓ {name}" for name in names]
+
+
+@pytest.mark.parametrize("contained", [False, True])
+def test_a_listener_is_told_of_a_made_up_run_only_if_it_says_that_it_keeps_to_the_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ddmkit: Run, *, contained: bool
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    install(tmp_path / "site", "acme", f"{POSTING}ddmkit_contained = {contained}\n", value="acme:post")
+    result = ddmkit("plugins", "check", "acme")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "site/posted").exists() == contained
+    assert result.stdout == (
+        "✓ listener acme (acme 1.0)\n"
+        if contained
+        else "– listener acme (acme 1.0) is not checked, as it may write elsewhere than into a run's folder: its "
+        "author's tests tell it of a run by ddmkit.testing.check_listener\n"
+    )
 
 
 def test_an_engine_that_cannot_work_here_is_not_checked_and_says_why(

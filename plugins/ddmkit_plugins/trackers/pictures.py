@@ -9,6 +9,8 @@ from ddmkit import hookimpl
 if TYPE_CHECKING:
     from ddmkit.events import Report, Run, Validation
 
+ddmkit_contained = True
+
 
 @hookimpl
 def ddmkit_validated(run: Run, validation: Validation) -> None:
