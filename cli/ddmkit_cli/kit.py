@@ -16,7 +16,7 @@ from ddmkit.files import write_text
 from ddmkit.interface import INTERFACE
 from ddmkit.soundness import A_NAME, PLAIN_NAME
 from ddmkit.task import Task
-from ddmkit_cli.naming import LISTENER, LISTENING, nearest
+from ddmkit_cli.naming import LISTENER, LISTENING, suggestion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ def _refuse_kind(kind: str) -> None:
         raise ConfigurationError(msg)
     known = (*KINDS, *FORMS)
     if kind not in known:
-        msg = f"--kind {kind!r} is no kind of plugin.{nearest(kind, known)} Kinds: {', '.join(known)}."
+        msg = f"--kind {kind!r} is no kind of plugin.{suggestion(kind, known)} Kinds: {', '.join(known)}."
         raise ConfigurationError(msg)
 
 

@@ -24,11 +24,11 @@ def refuse_unknown(name: str, known: Iterable[str]) -> None:
     """
     names = list(dict.fromkeys(known))
     if name not in names:
-        msg = f"Nothing is named {name!r}.{nearest(name, names)} Known: {', '.join(names)}."
+        msg = f"Nothing is named {name!r}.{suggestion(name, names)} Known: {', '.join(names)}."
         raise UnknownComponentError(msg)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def suggestion(name: str, names: Iterable[str]) -> str:
     """Return a question that names what may be meant: what begins with the name, or is spelled alike."""
     known = list(names)
     longer = [word for word in known if word.startswith(name)]

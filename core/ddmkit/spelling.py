@@ -24,7 +24,7 @@ def nearest(word: str, known: Iterable[str], alike: float = _ALIKE) -> str | Non
     return near[0] if near else None
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean '…'?", to follow a sentence; nothing where no known word is alike."""
-    near = nearest(word, known)
+def did_you_mean(word: str, known: Iterable[str], alike: float = _ALIKE) -> str:
+    """Return " Did you mean '…'?", to follow a sentence; nothing where no known word is alike, as for `nearest`."""
+    near = nearest(word, known, alike)
     return "" if near is None else f" Did you mean {near!r}?"

@@ -9,7 +9,8 @@ import yaml
 
 from ddmkit import DataError
 from ddmkit.rules import shown
-from ddmkit_plugins.datasets.patterns import Pattern, nearest
+from ddmkit.spelling import did_you_mean
+from ddmkit_plugins.datasets.patterns import ALIKE, Pattern
 from ddmkit_plugins.datasets.vocabulary import modality, tissues
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def read_description(file: Path) -> Description:
 def _check_keys(where: str, tree: Mapping[str, Tree], known: Sequence[str]) -> None:
     for key in tree:
         if key not in known:
-            msg = f"{where}: {_short(key)} is no key.{nearest(key, known)} Known: {', '.join(known)}."
+            msg = (
+                f"{where}: {_short(key)} is no key.{did_you_mean(key.lower(), known, ALIKE)} Known: {', '.join(known)}."
+            )
             raise DataError(msg)
 
 

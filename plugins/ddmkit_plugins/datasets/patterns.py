@@ -13,8 +13,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from ddmkit import DataError, spelling
+from ddmkit import DataError
 from ddmkit.rules import shown
+from ddmkit.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +29,8 @@ _ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
 _WORDS = ("{case}", "{patient}", "{visit}")
 _PIECE = re.compile(r"(\{[^{}]*\}|\*+)")
 HELP = "Known are {case}, {patient} and {visit}; * stands for anything in a name, ** for any folders."
+ALIKE = 0.7
+"""How alike a word has to be to be taken for another one misspelt: `mask` is not meant for `images`."""
 """What may stand in a pattern, for an error."""
 _LONGEST, _SHOWN = 1000, 200
 _MOST = 1000
@@ -110,12 +113,6 @@ class _TooManyError(Exception):
     """A path can be read in so many ways that none is meant."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean …?" if one of `known` is close to `name`, else nothing."""
-    near = spelling.nearest(name.lower(), known, alike=0.7)
-    return f" Did you mean {near}?" if near else ""
-
-
 def _pieces(part: str) -> Pieces:
     return tuple("*" if piece.startswith("*") else piece for piece in _PIECE.split(part) if piece)
 
@@ -134,7 +131,7 @@ def _mistake(text: str) -> str | None:
         "holds a backslash: write / between folders.": "\\" in text,
         "is an absolute path: write it as seen from the folder of the data.": absolute,
         "leaves the folder of the data by '..': give --data a folder that holds all files.": ".." in text.split("/"),
-        f"holds {unknown}, which is no word here.{nearest(unknown, _WORDS)} {HELP}": unknown,
+        f"holds {unknown}, which is no word here.{did_you_mean(unknown.lower(), _WORDS, ALIKE)} {HELP}": unknown,
         "holds a brace without its partner: write {case}.": stray,
         "does not say where the name of the case stands: write {case} there, or {patient} and {visit}.": not named,
         "holds both {case} and {visit}: {case} is the whole name, so write * for {visit}.": {"{case}", "{visit}"}

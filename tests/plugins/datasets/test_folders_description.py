@@ -64,9 +64,9 @@ def instead(old: str, new: str) -> Callable[[str], str]:
         (lambda _: "images: {}", "images is missing or empty: write one line for each modality"),
         (lambda _: 'images: ["{case}.nii"]', "images is a list: write one line for each modality"),
         (lambda _: 'labels: {1: "edema"}', "images is missing or empty"),
-        (instead("images:", "image:"), '"image" is no key. Did you mean images? Known: images, reference, labels.'),
+        (instead("images:", "image:"), "\"image\" is no key. Did you mean 'images'? Known: images, reference, labels."),
         (instead("reference:", "mask:"), '"mask" is no key. Known: images, reference, labels.'),
-        (instead("labels:", "Labels:"), '"Labels" is no key. Did you mean labels?'),
+        (instead("labels:", "Labels:"), "\"Labels\" is no key. Did you mean 'labels'?"),
         (without("labels"), "names a reference but no labels: write what each number means"),
         (instead("{1: necrotic, 2: edema, 3: enhancing}", "[edema]"), "labels is a list: write what each number"),
         (instead("2: edema", "edema: 2"), 'labels: "edema" is no label number: write 2: edema'),
@@ -91,7 +91,7 @@ def instead(old: str, new: str) -> Callable[[str], str]:
         (instead('"{case}/anat/{case}_T1w.nii.gz"', ""), 'images: t1: "" is empty'),
         (
             instead('"{case}/anat/{case}_T1w.nii.gz"', '{flie: "{case}.nii", volume: 1}'),
-            '"flie" is no key. Did you mean file? Known: file, volume.',
+            "\"flie\" is no key. Did you mean 'file'? Known: file, volume.",
         ),
         (instead('"{case}/anat/{case}_T1w.nii.gz"', "{volume: 1}"), 'images: t1: "" is empty'),
         (

@@ -135,7 +135,7 @@ def test_all_readings_are_found_and_no_others(drawn: tuple[list[str], str]) -> N
         (r"{case}\t1.nii", "write / between folders"),
         ("t1.nii.gz", "write {case} there"),
         ("{patient}/t1.nii.gz", "write {case} there, or {patient} and {visit}"),
-        ("{Case}_t1.nii", "{Case}, which is no word here. Did you mean {case}?"),
+        ("{Case}_t1.nii", "{Case}, which is no word here. Did you mean '{case}'?"),
         ("{case}/{t1,T1}.nii", "Known are {case}, {patient} and {visit}"),
         ("{case}_{t1.nii", "brace without its partner"),
         ("{case}_t1}.nii", "brace without its partner"),
