@@ -115,3 +115,13 @@ def test_a_case_without_its_source_is_refused_by_name(program: Program) -> None:
     next((program.folder / "sourceless").rglob(f"{FIRST}_t1.nii.gz")).unlink()
     result = program("sample", "run", "--input", "sourceless", "--out", "never")
     refused(result, 1, f"1 of 2 cases cannot be used. {FIRST}: Case {FIRST} lacks {FIRST}_t1.nii.gz")
+
+
+def test_where_no_volume_can_be_compared_going_on_without_ends_in_its_fault(program: Program) -> None:
+    (program.folder / "torn").mkdir()
+    for number in (1, 2):
+        (program.folder / f"torn/{THIRD}_member-00{number}.nii.gz").write_bytes(b"torn")
+    result = program("evaluate", "torn", "--reference", "new", "--task", TASK, "--skip-bad", "--json", "torn.json")
+    refused(result, 1, f"{THIRD}_member-002.nii.gz")
+    assert f"warning: left out {THIRD}_member-001" in result.stderr
+    assert not (program.folder / "torn.json").exists()

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from typing_extensions import override
+from tests.core.judges import Difference
 
-from ddmkit import Figure, PairJudge
+from ddmkit import Figure
 from ddmkit.judging import decisive, goodness
 
 DICE = Figure("dice", "Dice", higher_is_better=True, by_case=True)
@@ -32,25 +31,8 @@ def test_better_is_higher_or_lower_and_unknown_is_worst() -> None:
     assert goodness(0.8, DISTANCE) > goodness(0.9, DISTANCE) > goodness(None, DISTANCE)
 
 
-class Error(PairJudge):
-    """Mean absolute difference, and the real volume's mean."""
-
-    @property
-    @override
-    def figures(self) -> tuple[Figure, ...]:
-        return tuple(Figure(name, name, higher_is_better=False, by_case=True) for name in ("mae", "mean"))
-
-    @override
-    def definition(self) -> dict[str, str]:
-        return {"mae": "mean absolute difference", "mean": "of the real volume"}
-
-    @override
-    def measure(self, real: NDArray[np.float32], generated: NDArray[np.float32]) -> tuple[float, ...]:
-        return float(np.abs(real - generated).mean()), float(real.mean())
-
-
 def test_each_case_counts_once_however_many_members_it_has() -> None:
-    judge, blank = Error(), np.zeros((1, 2, 2, 2), dtype=np.float32)
+    judge, blank = Difference(), np.zeros((1, 2, 2, 2), dtype=np.float32)
     assert judge.summary() == {
         "all": {"n": 0, **{f"{name}_{what}": None for name in ("mae", "mean") for what in ("mean", "std", "interval")}}
     }

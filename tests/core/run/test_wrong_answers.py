@@ -9,13 +9,15 @@ import pytest
 import torch
 from pydantic import Field
 from tests.core import conftest as made
+from tests.core.judges import Difference
 from tests.core.knowing import FromFunction
 from torch import nn
 from typing_extensions import override
 
-from ddmkit import DivergedError, Figure, PairJudge, PluginError, SetJudge, VolumeTask, Window
+from ddmkit import DivergedError, Figure, PluginError, SetJudge, VolumeTask, Window
 from ddmkit.checked import checked_judge, checked_measures, checked_summary
 from ddmkit.definition import Scoring
+from ddmkit.errors import OutOfMemoryError
 from ddmkit.sampling import Model, answer_case
 from ddmkit.store import Store
 
@@ -164,13 +166,39 @@ def test_a_network_that_answers_with_nan_is_told_from_a_sampler_that_does(
         answer_case(model, case, ensemble=1, seed=0)
 
 
-def test_a_run_whose_network_is_spoilt_in_validation_says_where_to_go_on_from(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
+def test_memory_that_only_ends_when_the_sample_is_looked_at_is_a_sentence_too(
+    configured: Callable[..., Configuration],
+    write_cases: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = 2 * 3
+    class Large(torch.Tensor):
+        """Leaves no room for anything as large beside it."""
 
+        @override
+        def isfinite(self) -> torch.Tensor:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(made.Straight, "sample", lambda *given: given[2].as_subclass(Large))
+    configuration = configured("sampler.steps=2")
+    case = Store(configuration).open(configuration.dataset.cases(write_cases(tmp_path, count=1))[0])
+    with pytest.raises(OutOfMemoryError, match=r"The memory of cpu does not suffice: .*sampling\.members_at_once=1\.$"):
+        answer_case(Model(configuration, FromFunction(lambda inputs, _: inputs)), case, ensemble=1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("validations", "said", "last"),
+    [
+        (1, r"not finite: .* go on from it with: ddmkit train --resume", "step-00000006"),
+        # The test asks the best checkpoint, which says nothing about the last.
+        (2, r"not finite: .* \(ddmkit sample --checkpoint STEP\)\.$", "step-00000008"),
+    ],
+)
+def test_a_run_whose_network_is_spoilt_in_validation_or_test_says_where_to_go_on_from(
+    validations: int, said: str, last: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Overflowing(Wrong):
-        """Learns, and answers as it should to the two cases of the first validation, in three steps each."""
+        """Learns, and answers as it should to the two cases of the first validations, in three steps each."""
 
         asked = 0
 
@@ -178,12 +206,12 @@ def test_a_run_whose_network_is_spoilt_in_validation_says_where_to_go_on_from(
         def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             Overflowing.asked += not self.training
             answer: torch.Tensor = self.layer(x)
-            return answer if self.training or Overflowing.asked <= first else answer * torch.nan
+            return answer if self.training or Overflowing.asked <= validations * 2 * 3 else answer * torch.nan
 
     monkeypatch.setattr(made.Tiny, "build", lambda _, inputs, outputs: Overflowing(inputs, outputs, torch.Tensor.clone))
-    with pytest.raises(DivergedError, match=r"not finite: .* go on from it with: ddmkit train --resume"):
-        runs.start("a", "training.checkpoint_every=2")
-    assert runs.folder("a").find_checkpoint("last").name == "step-00000006"
+    with pytest.raises(DivergedError, match=said):
+        runs.start("a", "validation.test=true")
+    assert runs.folder("a").find_checkpoint("last").name == last
 
 
 class Counting(VolumeTask):
@@ -267,20 +295,11 @@ def test_a_figure_of_each_case_needs_its_spread_and_interval(monkeypatch: pytest
         checked_summary(Counting(), Counted({"n": 1, "error_mean": 0.5}))
 
 
-class Measured(PairJudge):
+class Measured(Difference):
     """Measures what the test hands in."""
 
     def __init__(self, given: Any) -> None:  # noqa: ANN401 - whatever a judge may hand out
         self.given = given
-
-    @property
-    @override
-    def figures(self) -> tuple[Figure, ...]:
-        return tuple(Figure(name, name, higher_is_better=False, by_case=True) for name in ("mae", "mean"))
-
-    @override
-    def definition(self) -> dict[str, str]:
-        return {"mae": "mean absolute difference", "mean": "of the real volume"}
 
     @override
     def measure(self, real: object, generated: object) -> Any:
