@@ -24,6 +24,8 @@ _REFERENCE = "#ffb000"
 _ANSWER = "#00a5ff"
 _POINTS = 2000
 """A line of more points than a picture has columns takes long and shows no more."""
+_ABREAST = 5
+"""Volumes that stand beside each other; more begin a row."""
 
 
 def draw_curves(curves: Curves, path: Path) -> None:
@@ -89,10 +91,14 @@ def draw_samples(samples: Samples, path: Path) -> None:
     shown_slice = Slice.with_most(samples.image > 0, samples.affine)
     volumes = {"real": samples.image}
     volumes |= {f"sample {number}": volume for number, volume in enumerate(samples.samples, start=1)}
-    figure = Figure(figsize=(2.8 * len(volumes), 3.2), layout="constrained")
+    columns = min(len(volumes), _ABREAST)
+    rows = math.ceil(len(volumes) / columns)
+    figure = Figure(figsize=(2.8 * columns, 0.4 + 2.8 * rows), layout="constrained")
     low, high = float(samples.image.min()), float(samples.image.max())
-    for axes, (title, volume) in zip(figure.subplots(1, len(volumes)), volumes.items(), strict=True):
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
         axes.set_axis_off()
+    for axes, (title, volume) in zip(panels, volumes.items(), strict=False):  # the last row may not be full
         axes.imshow(shown_slice.of(volume), cmap="gray", aspect=shown_slice.aspect, vmin=low, vmax=high)
         axes.set_title(title)
     figure.suptitle(f"{samples.case}, slice {shown_slice.level}")

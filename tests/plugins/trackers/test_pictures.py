@@ -10,11 +10,11 @@ from matplotlib.image import imread
 
 from ddmkit import Figure, Registry
 from ddmkit.definition import Scoring
-from ddmkit.events import Announcer, Picture, Report, Run, Validation
+from ddmkit.events import Announcer, Picture, Report, Run, Samples, Validation
 from ddmkit.run.folder import RunFolder
 from ddmkit_plugins.trackers import pictures
 from ddmkit_plugins.trackers.curves import Curves, read_curves
-from ddmkit_plugins.trackers.drawing import draw_case, draw_curves
+from ddmkit_plugins.trackers.drawing import draw_case, draw_curves, draw_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +153,29 @@ def test_voxels_that_are_no_cubes_are_shown_in_their_proportions(tmp_path: Path)
     black = np.argwhere(pixels(tmp_path / "case.png")[25:, :400].max(axis=-1) < 0.05)
     height, width = np.ptp(black, axis=0)
     assert height / width == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize(("members", "columns", "rows"), [(2, 3, 1), (7, 5, 2)])
+def test_samples_stand_beside_the_real_volume_in_its_greys(
+    members: int, columns: int, rows: int, tmp_path: Path
+) -> None:
+    image = picture().image
+    like, empty = image, np.zeros_like(image)
+    samples = np.stack([like, *[empty] * (members - 1)])
+    draw_samples(Samples("case-1", image, samples, np.eye(4)), tmp_path / "case-1.png")
+    drawn = pixels(tmp_path / "case-1.png")
+    width = drawn.shape[1] // columns
+    height = drawn.shape[0] // rows
+    middles = [
+        drawn[row * height + height // 2 :, column * width + width // 3 :][: height // 4, : width // 3]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    real, first, *others = middles
+    assert real.std() > 0.1
+    assert np.abs(real - first).mean() < 0.1 * real.std()
+    assert all(other.max() == 0 for other in others[: members - 1])
+    assert all(other.min() == 1 for other in others[members - 1 :])
 
 
 def test_a_run_draws_its_curves_when_it_validates_and_its_case_when_it_ends(tmp_path: Path) -> None:
