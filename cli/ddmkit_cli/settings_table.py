@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import override
@@ -35,6 +35,17 @@ class _Schema(GenerateJsonSchema):
         return {"type": "a Python object"}
 
 
+class Setting(NamedTuple):
+    """What there is to know of a setting, in words."""
+
+    name: str
+    type: str
+    """With its range."""
+    default: str | None
+    """As it is typed; None where there is none."""
+    description: str
+
+
 def settings_table(prefix: str, settings: type[Settings]) -> Table:
     """Return a row for each setting.
 
@@ -43,15 +54,27 @@ def settings_table(prefix: str, settings: type[Settings]) -> Table:
         settings: their class.
     """
     table = table_of("", "setting", "type", "default", "what it does")
-    schema = settings.model_json_schema(schema_generator=_Schema)
-    required = schema.get("required", [])
-    for name, facts in schema.get("properties", {}).items():
-        default = "has to be given" if name in required else _default(settings.model_fields[name], facts)
-        table.add_row(f"{prefix}.{name}", type_of(facts, schema), default, facts.get("description", ""))
+    for name, type_, default, description in told(settings):
+        table.add_row(f"{prefix}.{name}", type_, "has to be given" if default is None else default, description)
     return table
 
 
-def type_of(facts: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+def told(settings: type[Settings]) -> list[Setting]:
+    """Return what there is to know of all settings of a class."""
+    schema = settings.model_json_schema(schema_generator=_Schema)
+    required = schema.get("required", [])
+    return [
+        Setting(
+            name,
+            _type(facts, schema),
+            None if name in required else _default(settings.model_fields[name], facts),
+            facts.get("description", ""),
+        )
+        for name, facts in schema.get("properties", {}).items()
+    ]
+
+
+def _type(facts: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Say a type and its range in a few words.
 
     Args:
@@ -59,16 +82,16 @@ def type_of(facts: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         schema: of all settings, for what facts refer to.
     """
     if "$ref" in facts:
-        return type_of(schema["$defs"][facts["$ref"].rpartition("/")[2]], schema)
+        return _type(schema["$defs"][facts["$ref"].rpartition("/")[2]], schema)
     if "const" in facts or "enum" in facts:
         return " | ".join(map(_typed, facts.get("enum", [facts.get("const")])))
     if "anyOf" in facts:
-        return " | ".join(type_of(part, schema) for part in facts["anyOf"])
+        return " | ".join(_type(part, schema) for part in facts["anyOf"])
     if "prefixItems" in facts:
-        parts = [type_of(part, schema) for part in facts["prefixItems"]]
+        parts = [_type(part, schema) for part in facts["prefixItems"]]
         return f"{len(parts)} × {parts[0]}" if len(set(parts)) == 1 else ", ".join(parts)
     if "items" in facts:
-        return f"list of {_count(facts, 'Items', '')}{type_of(facts['items'], schema)}"
+        return f"list of {_count(facts, 'Items', '')}{_type(facts['items'], schema)}"
     limits = [f"{sign} {facts[key]}" for key, sign in _BOUNDS.items() if key in facts]
     return " ".join([str(facts.get("type", "anything")), *limits, _count(facts, "Length", "characters")]).strip()
 

@@ -31,7 +31,7 @@ def print_scores(title: str, scores: Sequence[Score], figures: Sequence[Figure])
     """Print the scores of each case and region, and below them what they come to."""
     out.print(score_table(title, scores, figures))
     mean = f"Mean ± standard deviation over cases; below it the mean's {CONFIDENCE:.0%} interval"
-    out.print(summary_table(mean, summarise(scores), figures))
+    out.print(summary_table(mean, "region", summarise(scores), figures))
 
 
 def print_validation(title: str, validation: Validation) -> None:
@@ -39,7 +39,7 @@ def print_validation(title: str, validation: Validation) -> None:
     if validation.scores:
         print_scores(title, validation.scores, validation.figures)
     else:
-        out.print(summary_table(title, validation.summary, validation.figures))
+        out.print(summary_table(title, "set", validation.summary, validation.figures))
 
 
 def score_table(title: str, scores: Sequence[Score], figures: Sequence[Figure]) -> Table:
@@ -63,16 +63,23 @@ def case_table(title: str, judge: PairJudge) -> Table:
     return table
 
 
-def summary_table(title: str, summary: Summary, figures: Sequence[Figure]) -> Table:
-    """Return a row for each region or set; of figures that each case has, the mean, its spread and its interval."""
+def summary_table(title: str, rows: str, summary: Summary, figures: Sequence[Figure]) -> Table:
+    """Return a row for each region or set; of figures that each case has, the mean, its spread and its interval.
+
+    Args:
+        title: of the table.
+        rows: what each row is of, "region" or "set".
+        summary: the figures by row.
+        figures: what they are.
+    """
     counts = {"n": "cases", "missed": "missed"}
     there = {key: name for key, name in counts.items() if all(key in row for row in summary.values())}
     headings = [*there.values(), *(figure.heading for figure in figures)]
-    table = table_of(title, "region" if any(figure.by_case for figure in figures) else "set", *headings)
+    table = table_of(title, rows, *headings)
     justify(table, headings)
-    for region, row in summary.items():
+    for name, row in summary.items():
         numbers = (_spread(row, figure) if figure.by_case else figure.text(row[figure.key]) for figure in figures)
-        table.add_row(region, *(str(row[key]) for key in there), *numbers)
+        table.add_row(name, *(str(row[key]) for key in there), *numbers)
     return table
 
 

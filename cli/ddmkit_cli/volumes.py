@@ -87,7 +87,7 @@ def evaluate_volumes(
     summary, definition = checked_summary(task, judge), judge.definition()
     if isinstance(judge, PairJudge):
         out.print(case_table(f"{predictions} against {place.path}", judge))
-    out.print(summary_table(f"{predictions} beside {place.path}", summary, judge.figures))
+    out.print(summary_table(f"{predictions} beside {place.path}", "set", summary, judge.figures))
     print_definition(definition)
     if json_file is not None:
         facts = {"predictions": str(predictions), "reference": str(place.path), **shown}

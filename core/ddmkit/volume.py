@@ -101,7 +101,7 @@ def image_of(case: Case, modality: str) -> Image:
         refuse(
             "missing-modality",
             f"Case {shown(case.name)} has no {modality} image; it has {there}: add the file, or take the case "
-            "out, or let the task ask for what is there, as by -o task.images=NAME,NAME.",
+            "out, or let the task, where it can, ask for what is there, as by -o task.images=NAME,NAME.",
         )
     return case.images[modality]
 

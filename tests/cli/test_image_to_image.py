@@ -85,6 +85,7 @@ def test_what_was_made_is_judged_against_the_real_image_of_its_case(program: Pro
     assert (row["n"], row["psnr_mean"], row["psnr_interval"]) == (1, expected["psnr"], None)
     assert set(found["left_out"]) == {FIRST, SECOND}
     assert f"{expected['psnr'].expected:.2f}" in said
+    assert " region " not in said  # which answers of labels have
 
 
 def by_hand(folder: Path, case: str) -> dict[str, Any]:

@@ -161,7 +161,9 @@ def _require_images(cases: Sequence[Case], modalities: Sequence[str], data: Path
     missing = [modality for modality in modalities if modality not in there]
     if cases and missing:
         option = shlex.quote(f"task.images={','.join(there)}")
-        instead = f"add them, or train on what there is by -o {option}" if there else "add them"
+        instead = (
+            f"add them, or train on what there is where the task has that setting, -o {option}" if there else "add them"
+        )
         refuse(
             "missing-modality",
             f"The task asks for images called {', '.join(missing)}, which no case under {shown(data)} has; they have "
