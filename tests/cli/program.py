@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -51,12 +51,36 @@ def environment(folder: Path) -> dict[str, str]:
 
 def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ddmkit in `folder`, as a fork of a process that has imported all it needs, and return what it said."""
+    return fork("ddmkit", folder, *arguments)
+
+
+def fork(
+    script: str,
+    folder: Path,
+    *arguments: str | Path,
+    python: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    imports: Sequence[str] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a console script in `folder`, as a fork of a process that has imported all it needs.
+
+    Args:
+        script: ddmkit or pytest.
+        folder: to run in.
+        arguments: as typed.
+        python: of the environment that it runs in, one that borrows what is installed here; by default this one.
+        variables: of its environment; by default those by which nothing leaves `folder`.
+        imports: modules that are to be imported before the fork, once for all that need them.
+    """
     command = [*map(str, arguments)]
     with NamedTemporaryFile("r+", encoding="utf-8") as out, NamedTemporaryFile("r+", encoding="utf-8") as err:
         asked = {
+            "script": script,
             "arguments": command,
             "folder": str(folder),
-            "environment": environment(folder),
+            "python": str(python or sys.executable),
+            "environment": dict(variables or environment(folder)),
+            "imports": imports,
             "stdout": out.name,
             "stderr": err.name,
             "seconds": PATIENCE,
@@ -68,8 +92,8 @@ def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
         status = json.loads(server.stdout.readline())
         said = out.read(), err.read()
     if status is None:
-        raise subprocess.TimeoutExpired(["ddmkit", *command], PATIENCE, *said)
-    return subprocess.CompletedProcess(["ddmkit", *command], status, *said)
+        raise subprocess.TimeoutExpired([script, *command], PATIENCE, *said)
+    return subprocess.CompletedProcess([script, *command], status, *said)
 
 
 @cache
