@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typing_extensions import override
 
 from ddmkit import Registry
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
@@ -58,6 +59,7 @@ class Typed(socketserver.StreamRequestHandler):
 
     server: Forking
 
+    @override
     def handle(self) -> None:
         arguments, place, variables = json.loads(self.rfile.readline())
         done = fork("ddmkit", Path(place), *arguments, python=self.server.python, variables=variables)

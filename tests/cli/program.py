@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -61,6 +60,7 @@ def fork(
     python: Path | None = None,
     variables: Mapping[str, str] | None = None,
     imports: Sequence[str] = (),
+    kill: Mapping[str, str | int] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a console script in `folder`, as a fork of a process that has imported all it needs.
 
@@ -71,6 +71,7 @@ def fork(
         python: of the environment that it runs in, one that borrows what is installed here; by default this one.
         variables: of its environment; by default those by which nothing leaves `folder`.
         imports: modules that are to be imported before the fork, once for all that need them.
+        kill: a file and a number of lines; once it has so many, the fork is killed.
     """
     command = [*map(str, arguments)]
     with NamedTemporaryFile("r+", encoding="utf-8") as out, NamedTemporaryFile("r+", encoding="utf-8") as err:
@@ -81,6 +82,7 @@ def fork(
             "python": str(python or sys.executable),
             "environment": dict(variables or environment(folder)),
             "imports": imports,
+            "kill": kill or {},
             "stdout": out.name,
             "stderr": err.name,
             "seconds": PATIENCE,
@@ -121,16 +123,10 @@ def call_program(folder: Path, program: Path, *arguments: str | Path) -> subproc
     )
 
 
-def kill_after(lines: int, arguments: Sequence[str], folder: Path, metrics: Path) -> None:
-    """Run a command in `folder` and kill it once its metrics have so many lines."""
-    process = subprocess.Popen(arguments, cwd=folder, env=environment(folder), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.is_file() and metrics.read_text(encoding="utf-8").count("\n") >= lines:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+def kill_after(lines: int, metrics: Path, folder: Path, *arguments: str, imports: Sequence[str] = ()) -> None:
+    """Run ddmkit in `folder`, as `fork` does, and kill it once its metrics have so many lines."""
+    result = fork("ddmkit", folder, *arguments, imports=imports, kill={"file": str(metrics), "lines": lines})
+    assert result.returncode == -signal.SIGKILL, "the run ended before it was killed"
 
 
 def refused(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:

@@ -43,11 +43,12 @@ POLL = 0.005
 
 def main() -> None:
     """Serve until there is nothing more to read; in a fork, run its command."""
-    # What takes long to import. No thread may be there when a process forks, so nothing is calculated.
+    # What takes long to import. No thread may be there when a process forks, so torch does not calculate.
     for module in LARGE:
         import_module(module)
     for package in ("ddmkit", "ddmkit_cli", "ddmkit_plugins"):
         import_all(package)
+    draw()
     gc.freeze()  # or each fork would copy what it only looks at to collect garbage
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
@@ -59,7 +60,15 @@ def main() -> None:
             answers.close()
             become(asked)
             run(*SCRIPTS[asked["script"]])
-        print(json.dumps(status(pid, asked["seconds"])), file=answers, flush=True)
+        print(json.dumps(status(pid, asked["seconds"], **asked["kill"])), file=answers, flush=True)
+
+
+def draw() -> None:
+    """Draw once, so that matplotlib has found its fonts and knows how long its words are."""
+    matplotlib = import_module("matplotlib.figure")
+    figure = matplotlib.Figure(layout="constrained")
+    figure.subplots().loglog([1, 1000], [1, 1000])
+    figure.savefig(os.devnull, format="png")
 
 
 def become(asked: dict[str, Any]) -> None:
@@ -110,10 +119,15 @@ def import_all(package: str) -> None:
             import_module(module.name)
 
 
-def status(pid: int, seconds: float) -> int | None:
-    """Return how a fork ended, as `subprocess` says it; None if it had to be killed."""
+def status(pid: int, seconds: float, file: str = "", lines: int = 0) -> int | None:
+    """Return how a fork ended, as `subprocess` says it; None if it had to be killed.
+
+    Where a file is named, the fork is killed once the file has so many lines.
+    """
     deadline = time.monotonic() + seconds
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if file and Path(file).is_file() and Path(file).read_text("utf-8").count("\n") >= lines:
+            os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
