@@ -57,10 +57,9 @@ class Forking(socketserver.TCPServer):
 class Typed(socketserver.StreamRequestHandler):
     """One command."""
 
-    server: Forking
-
     @override
     def handle(self) -> None:
+        assert isinstance(self.server, Forking)
         arguments, place, variables = json.loads(self.rfile.readline())
         done = fork("ddmkit", Path(place), *arguments, python=self.server.python, variables=variables)
         self.wfile.write(json.dumps([done.returncode, done.stdout, done.stderr]).encode() + b"\n")
