@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socketserver
 import subprocess
+import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from typing_extensions import override
 
 from ddmkit import Registry
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from tests.borrowing import borrowing_environment
-from tests.cli.program import PATIENCE, call, environment
+from tests.cli.program import PATIENCE, call, environment, fork
 from tests.pages import blocks, files
 
 PART = " (in it)"
@@ -24,15 +29,52 @@ WRITTEN = {".github", ".gitignore", "README.md", "pyproject.toml", "src", "tests
 """What the package has in version control."""
 
 
+CLIENT = """
+import json, os, socket, sys
+
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as server, server.makefile("rw") as lines:
+    print(json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]), file=lines, flush=True)
+    status, said, complained = json.loads(lines.readline())
+sys.stdout.write(said)
+sys.stderr.write(complained)
+sys.exit(status)
+"""
+"""Stands in for the console script: has a command run as a fork, where, as and with what it was typed."""
+
+
+class Forking(socketserver.TCPServer):
+    """Runs what `CLIENT` is told to, in an environment that borrows what is installed here."""
+
+    def __init__(self, python: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Typed)
+        self.python = python
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class Typed(socketserver.StreamRequestHandler):
+    """One command."""
+
+    @override
+    def handle(self) -> None:
+        assert isinstance(self.server, Forking)
+        arguments, place, variables = json.loads(self.rfile.readline())
+        done = fork("ddmkit", Path(place), *arguments, python=self.server.python, variables=variables)
+        self.wfile.write(json.dumps([done.returncode, done.stdout, done.stderr]).encode() + b"\n")
+
+
 class Reader:
     """Somebody who follows a page: writes its files, types its commands, in an environment of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: Path, port: int) -> None:
         self._place = folder
-        self._venv = folder / "venv"
-        self._python = borrowing_environment(self._venv)
-        self._program("ddmkit", "ddmkit_cli")
-        self._program("pip", "pip")
+        self._venv = python.parent.parent
+        client = folder / "client.py"
+        client.write_text(CLIENT, encoding="utf-8")
+        self._program("ddmkit", f'"{python}" -IS "{client}" {port}')
+        self._program("pip", f'"{python}" -m pip')
 
     def write(self, title: str, text: str) -> None:
         """Write a file that a page shows, from where its commands are typed."""
@@ -57,9 +99,9 @@ class Reader:
         self._place = Path(done.stderr.splitlines()[-1])
         return done.stdout
 
-    def _program(self, name: str, module: str) -> None:
+    def _program(self, name: str, command: str) -> None:
         program = self._venv / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec "{self._python}" -m {module} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         program.chmod(0o755)
 
     def _environment(self) -> dict[str, str]:
@@ -69,8 +111,20 @@ class Reader:
         return {**environment(self._venv), **offline, "PATH": path}
 
 
-def test_who_follows_the_tutorial_ends_with_a_plugin_that_trains_and_samples(tmp_path: Path) -> None:
-    reader, said = Reader(tmp_path), []
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Return a reader in an environment of their own, whose commands are answered until the test ends."""
+    python = borrowing_environment(tmp_path / "venv")
+    with Forking(python) as server:
+        answering = threading.Thread(target=server.serve_forever, args=(0.01,))
+        answering.start()
+        yield Reader(tmp_path, python, server.port)
+        server.shutdown()
+        answering.join()
+
+
+def test_who_follows_the_tutorial_ends_with_a_plugin_that_trains_and_samples(reader: Reader, tmp_path: Path) -> None:
+    said = []
     for block in blocks("plugins/tutorial.md"):
         if block.title.endswith(PART):
             reader.find(block.title.removesuffix(PART), block.code)
@@ -80,6 +134,8 @@ def test_who_follows_the_tutorial_ends_with_a_plugin_that_trains_and_samples(tmp
             said.append(reader.type(block.code))
     listed, used = said[1], said[-1]
     assert "ddmkit-my-sampler 0.1.0" in listed
+    begun = reader.type("python -m ddmkit_cli plugins list")
+    assert begun == reader.type("ddmkit plugins list"), "a fork is no other than a Python that was just started"
     assert any("✓ schedule my-schedule (ddmkit-my-sampler 0.1.0)" in lines for lines in said)
     run = tmp_path / "my-sampler" / "runs" / "first"
     assert yaml.safe_load((run / "config.yaml").read_text())["sampler"] == {

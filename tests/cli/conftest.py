@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import PROGRAM, Run, call, call_program, tiny_job
+from tests.cli.program import Run, call, tiny_job
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def ddmkit(tmp_path: Path) -> Run:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Train the main job, shrunk, once: the folder it ran in, which holds `run/`, and what it said."""
     folder = tmp_path_factory.mktemp("trained")
-    result = call_program(folder, PROGRAM, *tiny_job("run"))
+    result = call(folder, *tiny_job("run"))
     assert result.returncode == 0, result.stderr
     return folder, result

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -51,12 +50,39 @@ def environment(folder: Path) -> dict[str, str]:
 
 def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ddmkit in `folder`, as a fork of a process that has imported all it needs, and return what it said."""
+    return fork("ddmkit", folder, *arguments)
+
+
+def fork(
+    script: str,
+    folder: Path,
+    *arguments: str | Path,
+    python: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    imports: Sequence[str] = (),
+    kill: Mapping[str, str | int] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a console script in `folder`, as a fork of a process that has imported all it needs.
+
+    Args:
+        script: ddmkit or pytest.
+        folder: to run in.
+        arguments: as typed.
+        python: of the environment that it runs in, one that borrows what is installed here; by default this one.
+        variables: of its environment; by default those by which nothing leaves `folder`.
+        imports: modules that are to be imported before the fork, once for all that need them.
+        kill: a file and a number of lines; once it has so many, the fork is killed.
+    """
     command = [*map(str, arguments)]
     with NamedTemporaryFile("r+", encoding="utf-8") as out, NamedTemporaryFile("r+", encoding="utf-8") as err:
         asked = {
+            "script": script,
             "arguments": command,
             "folder": str(folder),
-            "environment": environment(folder),
+            "python": str(python or sys.executable),
+            "environment": dict(variables or environment(folder)),
+            "imports": imports,
+            "kill": kill or {},
             "stdout": out.name,
             "stderr": err.name,
             "seconds": PATIENCE,
@@ -68,8 +94,8 @@ def call(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
         status = json.loads(server.stdout.readline())
         said = out.read(), err.read()
     if status is None:
-        raise subprocess.TimeoutExpired(["ddmkit", *command], PATIENCE, *said)
-    return subprocess.CompletedProcess(["ddmkit", *command], status, *said)
+        raise subprocess.TimeoutExpired([script, *command], PATIENCE, *said)
+    return subprocess.CompletedProcess([script, *command], status, *said)
 
 
 @cache
@@ -97,16 +123,10 @@ def call_program(folder: Path, program: Path, *arguments: str | Path) -> subproc
     )
 
 
-def kill_after(lines: int, arguments: Sequence[str], folder: Path, metrics: Path) -> None:
-    """Run a command in `folder` and kill it once its metrics have so many lines."""
-    process = subprocess.Popen(arguments, cwd=folder, env=environment(folder), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.is_file() and metrics.read_text(encoding="utf-8").count("\n") >= lines:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+def kill_after(lines: int, metrics: Path, folder: Path, *arguments: str, imports: Sequence[str] = ()) -> None:
+    """Run ddmkit in `folder`, as `fork` does, and kill it once its metrics have so many lines."""
+    result = fork("ddmkit", folder, *arguments, imports=imports, kill={"file": str(metrics), "lines": lines})
+    assert result.returncode == -signal.SIGKILL, "the run ended before it was killed"
 
 
 def refused(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:

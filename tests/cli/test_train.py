@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.cli.program import PROGRAM, TINY, Run, call, environment, kill_after, refused, tiny_job
+from tests.cli.program import PROGRAM, TINY, Run, call, call_program, environment, kill_after, refused, tiny_job
 
 Said = subprocess.CompletedProcess[str]
 
@@ -62,8 +62,9 @@ def test_a_run_folder_holds_everything_about_the_run(trained: tuple[Path, Said])
 def test_a_saved_configuration_reproduces_its_run_bit_for_bit(
     trained: tuple[Path, Said],
 ) -> None:
+    """In a process begun by the console script itself, where the first was forked from one that had begun long ago."""
     folder, _ = trained
-    result = call(folder, "train", "--config", "run/config.yaml", "--run", "again")
+    result = call_program(folder, PROGRAM, "train", "--config", "run/config.yaml", "--run", "again")
     assert result.returncode == 0, result.stderr
     assert weights(folder / "again") == weights(folder / "run")
     assert losses(folder / "again") == losses(folder / "run")
@@ -75,12 +76,12 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
 
     The first kill comes before the first checkpoint.
     """
-    longer = ["-otraining.steps=12", "-ovalidation.every=4"]
+    longer = ["-otraining.steps=12", "-ovalidation.every=4", "-ovalidation.test=false"]
     assert call(tmp_path, *tiny_job("whole", *longer)).returncode == 0
-    arguments = [str(PROGRAM), *tiny_job("killed", *longer)]
+    arguments = tiny_job("killed", *longer)
     for lines in (1, 5, 9):
-        kill_after(lines, arguments, tmp_path, tmp_path / "killed/metrics.jsonl")
-        arguments = [str(PROGRAM), "train", "--resume", "killed"]
+        kill_after(lines, tmp_path / "killed/metrics.jsonl", tmp_path, *arguments)
+        arguments = ["train", "--resume", "killed"]
     result = call(tmp_path, "train", "--resume", "killed")
     assert result.returncode == 0, result.stderr
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
@@ -280,7 +281,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 def test_a_full_disk_ends_in_one_sentence_and_whole_checkpoints(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: the same calls fail, with the same kind of error."""
     limited = ["bash", "-c", 'ulimit -f 100; exec "$0" "$@"', str(PROGRAM), *tiny_job("run", "-obackbone.width=16")]
-    phantoms = call(tmp_path, *tiny_job("other"))
+    phantoms = call(tmp_path, *tiny_job("other", "-otraining.steps=1", "-ovalidation.test=false"))
     assert phantoms.returncode == 0, phantoms.stderr
     result = subprocess.run(
         limited, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=60
@@ -294,7 +295,8 @@ def test_an_engines_missing_device_is_said(ddmkit: Run) -> None:
 
 
 def test_cases_that_came_since_change_nothing_in_a_run_that_goes_on(tmp_path: Path, ddmkit: Run) -> None:
-    data = ["--data", "data", *[option for option in TINY if "dataset." not in option]]
+    once = ["-ovalidation.every=6", "-ovalidation.test=false"]
+    data = ["--data", "data", *[option for option in TINY if "dataset." not in option], *once]
     assert ddmkit("phantom", "data", "--cases", "8", "--shape", "24,24,16").returncode == 0
     assert ddmkit("train", *data, "--run", "whole").returncode == 0
     assert ddmkit("train", *data, "--run", "grown", "-otraining.steps=3").returncode == 0
@@ -309,7 +311,8 @@ def test_cases_that_came_since_change_nothing_in_a_run_that_goes_on(tmp_path: Pa
 
 
 def test_a_finished_run_says_so_and_where_more_steps_take_the_learning_rate(ddmkit: Run, tmp_path: Path) -> None:
-    assert ddmkit(*tiny_job("run", "-otraining.warmup=0", "-otraining.steps=4")).returncode == 0
+    once = ["-ovalidation.every=6", "-ovalidation.test=false"]
+    assert ddmkit(*tiny_job("run", "-otraining.warmup=0", "-otraining.steps=4", *once)).returncode == 0
     again = ddmkit("train", "--resume", "run")
     assert "All 4 steps were done before" in again.stderr
     assert "type -o training.steps=8" in again.stderr
