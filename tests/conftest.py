@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 AFFINE = np.array([[-0.9, 0.1, 0, 30], [0.2, 1.1, 0.1, -20], [0, -0.1, 1.5, 7], [0, 0, 0, 1]])
 
+_numbers = itertools.count()
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DDMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # Not by `mktemp`, which looks at all folders of the tests before: thousands, for thousands of tests.
+    monkeypatch.setenv("DDMKIT_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / str(next(_numbers))))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
+from ddmkit.shapes import answer, identity
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
@@ -217,14 +219,14 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
         self.device = device
         self.scale = 1
         self.peak = self.operations = self._current = 0
-        self._known = {_identity(tensor.untyped_storage()) for tensor in given}
+        self._known = {identity(tensor.untyped_storage()) for tensor in given}
 
     @override
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = answer(func, args, kwargs)
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, Tensor):
                 self._note(tensor)
@@ -235,7 +237,7 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
 
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = _identity(storage)
+        key = identity(storage)
         if key in self._known or tensor.device.type != "meta":
             return
         self._known.add(key)
@@ -247,12 +249,6 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
     def _release(self, key: int, size: int) -> None:
         self._known.discard(key)
         self._current -= size
-
-
-def _identity(storage: torch.UntypedStorage) -> int:
-    """Return what all views of one piece of memory share; a tensor without memory has no address."""
-    identity: int = storage._cdata  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public name
-    return identity
 
 
 _counting: ContextVar[_Ledger | None] = ContextVar("counting", default=None)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import recipe
+from benchmarks import recipe, recipe_subjects
 from benchmarks.kept import whole_lines
 from benchmarks.recipe_arms import ARMS
 from benchmarks.recipe_report import row
 from benchmarks.recipe_subjects import tiles
 
+from tests.benchmarks.looking import ddmkit
 from tests.cli.program import TINY
 
 SMALL = tuple(option for option in TINY if option.startswith(("-obackbone", "-opatch", "-osplit")))
@@ -36,6 +37,7 @@ def test_rivals_train_as_long_and_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDMKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(recipe_subjects, "ddmkit", ddmkit)  # trained here; the cases are made by a process of its own
     small = ARMS["patchddm-plus"]._replace(words=("--preset", "patchddm-plus", *SMALL))
     monkeypatch.setitem(ARMS, "patchddm-plus", small)
     words = ["recipe", "--minutes", "0.02", "--seeds", "1", "--ablation-seeds", "0", "--cases", "8", "--rounds", "1"]

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata
+from scipy.stats import rankdata, wilcoxon
 
 from ddmkit.comparison import COMPARISON_DEFINITION, compare, unpaired
 from ddmkit.scoring import Score
@@ -57,11 +57,20 @@ def test_the_interval_is_of_the_paired_differences() -> None:
         [0.1, -0.2, 0.3, 0.4, -0.15, 0.6, 0.05],
         [0.1, -0.1, 0.1, 0.2, 0.2, 0.2, -0.3],  # ties
         [0.0, 0.1, 0.25, -0.2, 0.0, 0.3, 0.4, 0.35],  # zeros
+        [0.1, 0.2, 0.3, -0.1] * 3 + [-0.2],  # as many as are counted
+        [0.1, -0.1] * 3,  # as near the middle as can be
     ],
 )
 def test_p_is_the_share_of_all_signs_that_are_as_extreme(differences: list[float]) -> None:
     row = compare(scores(*(0.5 + value / 2 for value in differences)), scores(*(0.5 for _ in differences)))["whole"]
     assert row["dice"]["p"] == pytest.approx(signed_rank_p(differences))
+
+
+@pytest.mark.parametrize(("count", "tied"), [(13, False), (14, False), (9, True), (14, True)])
+def test_p_is_scipy_s_however_many_differences_are_counted(count: int, *, tied: bool) -> None:
+    values = [(-1) ** (i // 3) * (i // (2 if tied else 1) + 1) / 50 for i in range(count)]
+    row = compare(scores(*(0.5 + value for value in values)), scores(*(0.5 for _ in values)))["whole"]
+    assert row["dice"]["p"] == pytest.approx(wilcoxon(values).pvalue, rel=1e-12)
 
 
 def test_too_few_differences_have_no_p() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from ddmkit.randomness import normal
 from ddmkit.testing import check_engine
 from ddmkit_plugins.backbones.unet3d_avg import UNet3dAverage
 from ddmkit_plugins.engines.deepspeed import DeepSpeed
+from ddmkit_plugins.engines.distributed.engines import import_quietly
 from ddmkit_plugins.engines.single import Single
 
 if TYPE_CHECKING:
@@ -138,5 +140,7 @@ def say(task: str, split: str, result: object) -> None:
 
 
 if __name__ == "__main__":
+    import_quietly("cpu")
+    gc.freeze()  # or each session that is closed would have all that was imported looked through for garbage
     for name in sys.argv[1:]:
         {"learn": learn, "check": check, "uneven": uneven, "predict": predict, "lower": lower}[name]()

@@ -12,7 +12,7 @@ from ddmkit import Figure, Registry
 from ddmkit.definition import Scoring
 from ddmkit.events import Announcer, Picture, Report, Run, Samples, Validation
 from ddmkit.run.folder import RunFolder
-from ddmkit_plugins.trackers import pictures
+from ddmkit_plugins.trackers import drawing, pictures
 from ddmkit_plugins.trackers.curves import Curves, read_curves
 from ddmkit_plugins.trackers.drawing import draw_case, draw_curves, draw_samples
 
@@ -191,6 +191,31 @@ def test_a_run_draws_its_curves_when_it_validates_and_its_case_when_it_ends(tmp_
     assert [path.name for path in folder.pictures.iterdir()] == ["curves.png"]
     announcer.tell("ddmkit_run_ended", report=Report("completed", 5, 5, None, picture()))
     assert sorted(path.name for path in folder.pictures.iterdir()) == ["case-1.png", "curves.png"]
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_at_its_end_a_run_shows_all_steps_and_draws_none_twice(
+    more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws: list[int] = []
+
+    def counted(curves: Curves, path: Path) -> None:
+        draws.append(len(curves.steps))
+        draw_curves(curves, path)
+
+    monkeypatch.setattr(drawing, "draw_curves", counted)
+    folder, records = RunFolder(tmp_path / "run"), [*steps(5), validation(5, 0.5), *steps(5 + more)[5:]]
+    folder.path.mkdir()
+    announcer = Announcer(Registry(pictures), Run(folder.path, None, 0))  # type: ignore[arg-type]  # as above
+    for record in records:
+        folder.append_metrics(record)
+        if record["kind"] == "validation":
+            told = Validation(5, "validation", [], {}, Scoring(), 1.0, best=True, figures=())
+            announcer.tell("ddmkit_validated", validation=told)
+    announcer.tell("ddmkit_run_ended", report=Report("completed", 5 + more))
+    draw(records, tmp_path / "all.png")
+    assert (folder.pictures / "curves.png").read_bytes() == (tmp_path / "all.png").read_bytes()
+    assert draws == ([5, 7] if more else [5])
 
 
 def test_a_run_that_failed_before_its_first_step_still_has_a_picture(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -69,6 +70,7 @@ def main(  # noqa: PLR0913, PLR0917 - as typed
         world = World(place, device_of(device, place), store)
     except DdmkitError as error:
         sys.exit(f"error: {error}")
+    gc.freeze()  # modules stay: nobody need look for garbage among them whenever a session is closed
     work(world)
 
 
