@@ -7,29 +7,22 @@ from typing import TYPE_CHECKING
 from ddmkit import hookimpl
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ddmkit.events import Report, Run, Validation
 
 ddmkit_contained = True
-
-
-_drawn: dict[Path, int] = {}
-"""The step of the last validation of each run under way, up to which its curves are drawn."""
 
 
 @hookimpl
 def ddmkit_validated(run: Run, validation: Validation) -> None:
     if validation.split == "validation":
         _draw_curves(run)
-        _drawn[run.folder] = validation.step
 
 
 @hookimpl
 def ddmkit_run_ended(run: Run, report: Report) -> None:
     from ddmkit_plugins.trackers.drawing import draw_case, draw_samples
 
-    if _drawn.pop(run.folder, None) != report.step:
+    if report.status != "completed":  # else they were drawn when the last step was validated
         _draw_curves(run)
     pictures = run.folder / "pictures"
     if report.picture is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -193,9 +193,9 @@ def test_a_run_draws_its_curves_when_it_validates_and_its_case_when_it_ends(tmp_
     assert sorted(path.name for path in folder.pictures.iterdir()) == ["case-1.png", "curves.png"]
 
 
-@pytest.mark.parametrize("more", [0, 2])
-def test_at_its_end_a_run_shows_all_steps_and_draws_none_twice(
-    more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("status", "more"), [("completed", 0), ("interrupted", 2), ("failed", 0)])
+def test_at_its_end_a_run_shows_all_steps_and_one_that_is_completed_draws_none_twice(
+    status: Literal["completed", "interrupted", "failed"], more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws: list[int] = []
 
@@ -212,10 +212,10 @@ def test_at_its_end_a_run_shows_all_steps_and_draws_none_twice(
         if record["kind"] == "validation":
             told = Validation(5, "validation", [], {}, Scoring(), 1.0, best=True, figures=())
             announcer.tell("ddmkit_validated", validation=told)
-    announcer.tell("ddmkit_run_ended", report=Report("completed", 5 + more))
+    announcer.tell("ddmkit_run_ended", report=Report(status, 5 + more))
     draw(records, tmp_path / "all.png")
     assert (folder.pictures / "curves.png").read_bytes() == (tmp_path / "all.png").read_bytes()
-    assert draws == ([5, 7] if more else [5])
+    assert draws == ([5] if status == "completed" else [5, 5 + more])
 
 
 def test_a_run_that_failed_before_its_first_step_still_has_a_picture(tmp_path: Path) -> None:
