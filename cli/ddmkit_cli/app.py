@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing_extensions import override
 
 from ddmkit.errors import DdmkitError, InterruptedRunError
 from ddmkit_cli import calibrate, check, evaluate, phantom, plan, plugins, sample, train
+from ddmkit_cli.blaming import blame
 from ddmkit_cli.console import command, log_to_stderr, problem
 
 _MEANT_BY_DATA = ("--input", "--reference")
@@ -76,9 +78,18 @@ app.add_typer(plugins.app, name="plugins")
 
 
 def run() -> None:
-    """Run the command line: a user's own mistake is one sentence, anything else is a bug and shows its traceback."""
+    """Run the command line: a user's own mistake is one sentence, anything else is a bug and shows its traceback.
+
+    Below that of a plugin's bug stands whose it is, and how to go on.
+    """
     try:
         app()
     except DdmkitError as error:
         problem(str(error))
         sys.exit(error.exit_status)
+    except Exception as error:
+        if not (sentence := blame(error)):
+            raise
+        traceback.print_exc()
+        problem(sentence)
+        sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddmkit import hookimpl
+from ddmkit.judging import decisive
 from ddmkit_cli.console import duration, say, size
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from ddmkit.judging import Figure
     from ddmkit_cli.console import Bars
 
-_MEMORY = 0.98
-"""Share of the past in the running means of loss and seconds per step."""
+_LONGEST = 50
+"""Steps that the running means of loss and seconds go back, and no more than a tenth of a run's."""
 
 
 class Display:
@@ -39,10 +40,11 @@ class Display:
     @hookimpl
     def ddmkit_step_done(self, run: Run, step: StepDone) -> None:
         steps = run.configuration.training.steps
-        self._loss = _blend(self._loss, step.loss)
-        self._seconds = _blend(self._seconds, step.seconds)
+        share = max(1 / _LONGEST, min(1.0, 10 / steps))
+        self._loss = _blend(self._loss, step.loss, share)
+        self._seconds = _blend(self._seconds, step.seconds, share)
         left = duration(self._seconds * (steps - step.step))
-        note = f"loss {self._loss:.4f}  {self._seconds:.2f} s/step  {left} left  peak {size(step.peak_memory)}"
+        note = f"mean loss {self._loss:.4f}  {self._seconds:.2f} s/step  {left} left  peak {size(step.peak_memory)}"
         self._bars.show("step", step.step, steps, note)
 
     @hookimpl
@@ -51,7 +53,8 @@ class Display:
             f"{name} {' '.join(_said(figure, row[figure.key]) for figure in validation.figures)}"
             for name, row in validation.summary.items()
         )
-        best = ", best so far" if validation.best else ""
+        known = decisive(validation.summary, validation.figures) is not None
+        best = ", best so far" if validation.best and known else ""
         say(f"step {validation.step}: {validation.split}: {rows} ({validation.seconds:.0f} s{best})")
 
 
@@ -59,5 +62,5 @@ def _said(figure: Figure, value: float | None) -> str:
     return " ".join(filter(None, (figure.title, figure.text(value), figure.unit)))
 
 
-def _blend(past: float | None, now: float) -> float:
-    return now if past is None else _MEMORY * past + (1 - _MEMORY) * now
+def _blend(past: float | None, now: float, share: float) -> float:
+    return now if past is None else (1 - share) * past + share * now

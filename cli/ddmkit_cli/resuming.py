@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ddmkit.run.folder import RunFolder
     from ddmkit_cli.assembling import Typed
 
-_NAMED = ("engine", "tracker")
+_NAMED = ("sampler", "engine", "tracker")
 _FREE = ("training", "loading", "validation", "sampling", "scoring", "sampler", "engine", "tracker")
 
 

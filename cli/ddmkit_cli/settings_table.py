@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import yaml
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import override
 
@@ -117,6 +118,8 @@ def _default(field: FieldInfo, facts: Mapping[str, Any]) -> str:
 
 def _typed(value: object) -> str:
     """Return a value as it is typed after -o."""
+    if isinstance(value, float):
+        return yaml.safe_dump(value).partition("\n")[0]  # in YAML, 1e-05 is a word
     if isinstance(value, list | tuple):
         return ",".join(map(_typed, value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,7 +3,7 @@
 A task that answers with volumes, such as generation, is a `VolumeTask`. A complete task of labels::
 
     class Foreground(LabelTask):
-        '''Find everything that is labelled, from the FLAIR image.'''
+        '''Find lesions, from the FLAIR image.'''
 
         name: ClassVar[str] = "foreground"
 
@@ -24,7 +24,9 @@ A task that answers with volumes, such as generation, is a `VolumeTask`. A compl
             return ("foreground",)
 
         def x0(self, example: Example) -> Tensor:
-            return (example.labels > 0).float()[None]
+            # Labels are indices into example.classes; what no region names is background.
+            wanted = [index for index, name in enumerate(example.classes) if name in self.regions["foreground"]]
+            return torch.isin(example.labels, torch.tensor(wanted, dtype=torch.uint8)).float()[None]
 
         def condition(self, example: Example) -> Tensor:
             return example.images

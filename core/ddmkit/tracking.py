@@ -11,7 +11,7 @@ from ddmkit.spelling import nearest
 from ddmkit.tracker import NO_TRACKER, Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ddmkit.registry import Registry
 
@@ -68,10 +68,17 @@ def setting(option: str, place: str, value: Any, there: Trackers) -> Trackers:  
     return {name: {field: value}}
 
 
-def installed(registry: Registry, there: Trackers) -> Trackers:
-    """Leave out, with a warning, trackers that are not here: they change no result of the run that they followed."""
+def installed(registry: Registry, there: Trackers, packages: Mapping[str, str]) -> Trackers:
+    """Leave out, with a warning, trackers that are not here: they change no result of the run that they followed.
+
+    Args:
+        registry: where trackers are found.
+        there: those of the run.
+        packages: what each came with, by "tracker/name", as far as it is known.
+    """
     known = registry.names(Tracker)
-    missing = [name for name in there if name not in known]
+    came = {name: packages.get(f"{Tracker.kind}/{name}") for name in there if name not in known}
+    missing = [f"{name} of {package}" if package else name for name, package in came.items()]
     if missing:
         _log.warning("The run's trackers %s are not installed here; going on without them.", ", ".join(missing))
     return {name: settings for name, settings in there.items() if name in known}

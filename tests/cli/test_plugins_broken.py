@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ddmkit_cli.blaming import blame
 from tests.cli.program import TINY, Run, refused, tiny_job
 from tests.installing import install
 
@@ -105,3 +106,53 @@ def test_the_other_backbone_of_that_package_works(site: Path, ddmkit: Run) -> No
     install(site, "acme", BENT.format(in_training="True"))
     result = ddmkit(*_job("straight"))
     assert result.returncode == 0, result.stderr
+
+
+LOSING = """
+from typing import ClassVar
+
+from ddmkit import Sampler, hookimpl
+
+
+class Losing(Sampler):
+    '''Looks for what nobody put there, or gives back less than it was given.'''
+
+    name: ClassVar[str] = "losing"
+
+    def sample(self, denoise, noise, alphas_bar, draw):
+        return {answer}
+
+
+@hookimpl
+def ddmkit_components():
+    return [Losing]
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        ("{}['x']", 1, "The code of acme 1.0 ends the command by KeyError: 'x' (in "),
+        ("noise[1:]", 2, "The sampler 'losing' of acme 1.0 answers sample() with shape (0, 1, "),
+    ],
+)
+def test_a_sampler_that_fails_in_validation_is_named_and_the_run_goes_on_with_another(
+    answer: str, status: int, said: str, site: Path, ddmkit: Run
+) -> None:
+    install(site, "acme", LOSING.replace("{answer}", answer))
+    result = ddmkit(*tiny_job("run", "--sampler", "losing"))
+    assert result.returncode == status, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {said}")
+    assert ("Traceback" in result.stderr) == (status == 1)  # which its author wants
+    assert last.endswith("What was saved is whole; go on with: ddmkit train --resume run")
+    resumed = ddmkit("train", "--resume", "run", "--sampler", "ddim", "-osampler.steps=2")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_mistake_of_ddmkit_s_own_is_no_plugin_s(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "acme", "import ddmkit_plugins")
+    monkeypatch.syspath_prepend(site)
+    with pytest.raises(ZeroDivisionError) as raised:
+        _ = 1 / 0
+    assert not blame(raised.value)

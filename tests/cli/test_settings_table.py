@@ -28,6 +28,7 @@ class Many(Settings):
     short: str = Field(default="", max_length=8, description="Short.")
     two: list[Annotated[int, Field(ge=1)]] = Field(default=[1, 2], min_length=2, max_length=2, description="Two.")
     some: tuple[str, ...] = Field(default=("a",), min_length=1, description="Some.")
+    small: float = Field(default=1e-5, description="Small.")
     nothing: int | None = Field(default=None, description="Nothing.")
 
 
@@ -40,6 +41,7 @@ ROWS = {
     "short": ("string ≤ 8 characters", ""),
     "two": ("list of 2 integer ≥ 1", "1,2"),
     "some": ("list of ≥ 1 string", "a"),
+    "small": ("number", "1.0e-05"),
     "nothing": ("integer | null", "null"),
 }
 

@@ -47,6 +47,8 @@ def test_a_name_like_no_other_beside_a_plugin_that_is_broken_may_be_of_that_one(
     with pytest.raises(UnknownComponentError, match=said) as error:
         Registry().get(Schedule, "quux")
     assert "(again)" not in str(error.value)
+    with pytest.raises(UnknownComponentError, match=r"Did you mean 'flat'\? Installed: flat\.$"):
+        Registry().get(Schedule, "flatt")  # and what is broken was warned of
     assert (error.value.kind, error.value.name) == ("schedule", "quux")
 
 

@@ -128,6 +128,10 @@ def test_a_run_is_read_where_its_trackers_are_not_installed(
     with caplog.at_level(logging.WARNING):
         assert folder.configuration(Registry(parts)) == assembled()
     assert "The run's trackers diary are not installed here" in caplog.text
+    (folder.path / "environment.json").write_text('{"components": {"tracker/diary": "acme-diary 2.0"}}')
+    with caplog.at_level(logging.WARNING):
+        folder.configuration(Registry(parts))
+    assert "The run's trackers diary of acme-diary 2.0 are not installed here" in caplog.text
     with pytest.raises(UnknownComponentError):
         build(Registry(parts), configuration.tree())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmkit.assembly import build, read_tree, write_tree
 from ddmkit.errors import CheckpointError, ConfigurationError, StorageError
 from ddmkit.files import whole_file, whole_folder, write_text
-from ddmkit.run.packages import ENVIRONMENT, naming_packages, record_packages
+from ddmkit.run.packages import ENVIRONMENT, naming_packages, record_packages, recorded_packages
 from ddmkit.tracker import Tracker
 from ddmkit.tracking import installed, trackers_of
 
@@ -115,7 +115,7 @@ class RunFolder:
             msg = f"{self.path} is no run folder: it has no config.yaml. Runs are made by ddmkit train --run DIR."
             raise ConfigurationError(msg)
         tree = read_tree(self.configuration_file)
-        tree[Tracker.kind] = installed(registry, trackers_of(tree.get(Tracker.kind, {})))
+        tree[Tracker.kind] = installed(registry, trackers_of(tree.get(Tracker.kind, {})), recorded_packages(self.path))
         with naming_packages(self.path, registry):
             return build(registry, tree)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import torch
 
 from ddmkit.definition import Scoring
-from ddmkit.errors import DivergedError, InterruptedRunError, LostProcessError
+from ddmkit.errors import DdmkitError, DivergedError, InterruptedRunError, LostProcessError, PluginError
 from ddmkit.events import Announcer, Report, Run, StepDone, Validation
 from ddmkit.judging import Figure, decisive, goodness
 from ddmkit.randomness import seed_of
@@ -88,9 +88,12 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     except BaseException as error:  # a mistake in a plugin too: who follows the run hears of its end all the same
         status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))
-        if isinstance(error, LostProcessError):
-            msg = f"{error} What was saved is whole; go on with: ddmkit train --resume {folder.path}"
-            raise LostProcessError(msg) from error
+        saved = f"What was saved is whole; go on with: ddmkit train --resume {folder.path}"
+        if isinstance(error, LostProcessError | PluginError):
+            msg = f"{error} {saved}"
+            raise type(error)(msg) from error
+        if not isinstance(error, DdmkitError):
+            error.add_note(saved)
         raise
     announcer.tell("ddmkit_run_ended", report=report)
     return report

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ddmkit.definition import Scoring
+from ddmkit.errors import DataError
 from ddmkit.randomness import generator, normal
 from ddmkit.scoring import Segmentation, blurs, score_case, told
 from ddmkit.task import Example, LabelTask, VolumeTask, given
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _INDICES = 256
 """How many classes uint8 tells apart."""
+_FOREIGN = "something else"
+"""A class of labels that no task knows."""
 _ALIKE = 1 - 1e-6
 """A correlation between volumes of noise that means that they are one volume."""
 
@@ -33,6 +36,8 @@ _ALIKE = 1 - 1e-6
 def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     """Check shapes and ranges, that the condition hides the reference, and that a perfect sample scores perfectly.
 
+    It must do so too where labels mean something that no region names, unless the task refuses such a case by a
+    DataError.
     What is read out, and a loss, must be worked out where the sample lies. The judge's figures must have names,
     meanings and their numbers in its summary; one of volumes must find real ones best, and say the same twice.
 
@@ -63,6 +68,8 @@ def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
             _check_loss(task, example)
     if isinstance(task, VolumeTask):
         check_set_judge(task)
+    elif isinstance(task, LabelTask) and classes is None:
+        _check_foreign(task, known)
 
 
 def _check_words(task: Task) -> None:
@@ -221,6 +228,18 @@ def _check_classes(task: Task, classes: tuple[str, ...]) -> None:
     refused = outcome(lambda: task.check_classes(classes))
     told = f"{type(task).__qualname__}.check_classes {described(refused)} for {', '.join(classes)}"
     require(refused is None, f"{told}, whose x_0 is told.")
+
+
+def _check_foreign(task: LabelTask, known: tuple[str, ...]) -> None:
+    """Check that a class which no region names is background to x_0 as it is to the scores, or is refused."""
+    example = _example(task, ("background", *known, _FOREIGN), Window.whole((5, 6, 7)))
+    try:
+        _check_scores(task, example)
+    except DataError:
+        return
+    except AssertionError as error:
+        msg = f"Where labels also mean {_FOREIGN!r}, which no region of it names: {error}"
+        raise AssertionError(msg) from error
 
 
 def _check_scores(task: LabelTask, example: Example) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ddmkit.configuration import Configuration
 
 FRAME = (10, 12, 9)
+SAVED = r"What was saved is whole; go on with: ddmkit train --resume \S+"
+"""What follows where the run had begun."""
 WRONG = {
     "schedule-None": (made.Geometric, "alphas_bar", lambda _: None, r"alphas_bar\(\) with None, not a tensor"),
     "schedule-short": (
@@ -149,7 +151,9 @@ def test_a_run_names_the_component_whose_answer_is_wrong(
 ) -> None:
     monkeypatch.setattr(component, method, answer)
     kind, name = component.kind, component.name
-    whole = rf"^The {kind} '{name}' of .* {said}.*: choose another --{kind}; .* ddmkit plugins check {name}\.$"
+    whole = (
+        rf"^The {kind} '{name}' of .* {said}.*: choose another --{kind}; .* ddmkit plugins check {name}\.(?: {SAVED})?$"
+    )
     with pytest.raises(PluginError, match=whole):
         runs.start("a", "training.steps=1")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests.core.testing.tasks import Brightness, Compared, Painter, Pairing, Par
 from torch import Tensor
 from typing_extensions import override
 
-from ddmkit import Example, SetJudge, Task
+from ddmkit import DataError, Example, SetJudge, Task
 from ddmkit.definition import Scoring
 from ddmkit.testing import check, check_task
 from ddmkit_plugins.tasks.brats import Brats
@@ -53,6 +53,32 @@ def test_a_task_that_does_not_know_every_name_of_its_regions_can_say_so() -> Non
 
 def test_a_task_that_answers_coarsely_is_checked_with_coarse_labels_too() -> None:
     check_task(Brats(), classes=["whole", "cavity"])
+
+
+def test_a_task_that_learns_what_no_region_names_is_caught(refuses: Callable[..., None]) -> None:
+    def everything(_: object, example: Example) -> Tensor:
+        labels = cast("Tensor", example.labels)
+        core = labels == example.classes.index("core")
+        return torch.stack([core, (labels > 0) & ~core]).float()
+
+    refuses(
+        Parts,
+        "Where labels also mean 'something else', which no region of it names: Broken finds the region 'whole' in the "
+        r"reference's own x_0 with Dice 0\.8",
+        x0=everything,
+    )
+
+
+def test_a_task_that_refuses_labels_it_does_not_know_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careful(task: Parts, example: Example) -> Tensor:
+        if not {*example.classes} <= {"background", "core", "edema"}:
+            msg = "These labels are none of mine."
+            raise DataError(msg)
+        return learned(task, example)
+
+    learned = Parts.x0
+    monkeypatch.setattr(Parts, "x0", careful)
+    check_task(Parts())
 
 
 def test_labels_that_tell_nothing_prove_nothing(refuses: Callable[..., None]) -> None:
