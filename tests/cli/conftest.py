@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import Run, call, tiny_job
+from tests.cli.program import PROGRAM, Run, call, call_program, tiny_job
 
 
 @pytest.fixture
@@ -16,6 +16,16 @@ def ddmkit(tmp_path: Path) -> Run:
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return call(tmp_path, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Run:
+    """Run ddmkit in this test's own folder as a process of its own from the start, as where its memory matters."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return call_program(tmp_path, PROGRAM, *arguments)
 
     return run
 

@@ -45,14 +45,14 @@ def test_the_paper_s_whole_volumes_are_trained_in_16_gb(ddmkit: Run) -> None:
     ]  # fmt: skip
 
 
-def test_what_is_too_little_names_the_least_and_its_line_trains_within_it(ddmkit: Run, tmp_path: Path) -> None:
+def test_what_is_too_little_names_the_least_and_its_line_trains_within_it(begun: Run, tmp_path: Path) -> None:
     small = [*TINY, "-oengine.device=cpu", "--seed", "5"]
-    result = ddmkit("plan", *small, "--memory", "20MB")
+    result = begun("plan", *small, "--memory", "20MB")
     refused(result, 2, "20MB of memory are too little for anything", "24×24×16", "ddmkit train")
     words = line_of(result.stderr)
     assert {"--seed", "5", "backbone.width=4"} < set(words)
     least = next(int(word.removeprefix("engine.memory=").removesuffix("MB")) for word in words if "memory=" in word)
-    trained = ddmkit(*words, "--run", "run")
+    trained = begun(*words, "--run", "run")
     assert trained.returncode == 0, trained.stderr
     steps = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert max(step["peak_memory"] for step in steps if step["kind"] == "step") < 1.15e6 * least
@@ -119,19 +119,19 @@ def test_mistakes_are_one_sentence(ddmkit: Run, options: list[str], words: list[
 
 
 def test_too_little_memory_is_refused_before_a_run_begins_and_what_is_said_suffices(
-    trained: tuple[Path, Said], ddmkit: Run, tmp_path: Path
+    trained: tuple[Path, Said], begun: Run, tmp_path: Path
 ) -> None:
     folder, _ = trained
     words = ["train", *TINY[2:], "--data", next((folder / "phantom").iterdir()), "-oengine.device=cpu"]
     for more in (["--dry-run"], ["--run", "run"]):
-        result = ddmkit(*words, *more, "-o", "engine.memory=20MB")
+        result = begun(*words, *more, "-o", "engine.memory=20MB")
         refused(
             result, 1, "engine.memory=20MB is too little", "ask ddmkit plan, with the same options and --memory 20MB"
         )
         assert not (tmp_path / "run").exists()
     told = re.search(r"Type -o (engine\.memory=\d+MB)", " ".join(result.stderr.split()))
     assert told is not None
-    trained_within = ddmkit(*words, "--run", "run", "-o", told[1])
+    trained_within = begun(*words, "--run", "run", "-o", told[1])
     assert trained_within.returncode == 0, trained_within.stderr
 
 

@@ -357,8 +357,8 @@ def resting(device: torch.device) -> int:
     """Return the bytes that a run's process takes before it does anything: measured of this one, on a CPU."""
     if device.type != "cpu":
         return 0  # where only what torch's allocator gives out counts
-    # What a run imports in the end, that of AdamW (and of counting) most of all.
-    for module in ("matplotlib.figure", "ddmkit.run.trainer"):
+    # What a run imports in the end: that of AdamW (and of counting) most of all, SciPy with its first validation.
+    for module in ("matplotlib.figure", "scipy.stats", "ddmkit.run.trainer"):
         import_module(module)
     torch.optim.AdamW([torch.zeros(1)])
     return used(device)

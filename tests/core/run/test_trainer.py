@@ -296,7 +296,8 @@ def test_a_mistake_in_a_plugin_ends_the_run_for_its_listeners_too(runs: Runs, mo
         raise ValueError(msg)
 
     monkeypatch.setattr("ddmkit.run.trainer._Trainer._steps", mistaken)
-    with pytest.raises(ValueError, match=r"^a mistake$"):
+    said = r"^a mistake\nWhat was saved is whole; go on with: ddmkit train --resume \S+/a$"
+    with pytest.raises(ValueError, match=said):
         runs.start("a")
     assert (diary.status, diary.heard) == ("failed", [("started", 0), ("ended", 0)])
 
