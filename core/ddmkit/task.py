@@ -24,9 +24,7 @@ A task that answers with volumes, such as generation, is a `VolumeTask`. A compl
             return ("foreground",)
 
         def x0(self, example: Example) -> Tensor:
-            # Labels are indices into example.classes; what no region names is background.
-            wanted = [index for index, name in enumerate(example.classes) if name in self.regions["foreground"]]
-            return torch.isin(example.labels, torch.tensor(wanted, dtype=torch.uint8)).float()[None]
+            return example.inside(self.regions["foreground"]).float()[None]
 
         def condition(self, example: Example) -> Tensor:
             return example.images
@@ -43,9 +41,11 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from typing_extensions import override
 
 from ddmkit.component import Component
-from ddmkit.errors import ConfigurationError
+from ddmkit.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from torch import Tensor
 
     from ddmkit.definition import Scoring
@@ -66,6 +66,23 @@ class Example(NamedTuple):
     """What the labels' indices mean; the first is "background"."""
     window: Window
     """Where the example lies."""
+
+    def inside(self, names: Container[str]) -> Tensor:
+        """Return where the labels mean one of some classes: shape window.shape, bool.
+
+        Args:
+            names: of the classes; those that the labels do not know lie nowhere.
+
+        Raises:
+            DataError: the case has no reference.
+        """
+        import torch
+
+        if self.labels is None:
+            msg = "A case without a reference cannot be learned from; leave it out, or give its reference."
+            raise DataError(msg)
+        indices = [index for index, name in enumerate(self.classes) if name in names]
+        return torch.isin(self.labels, torch.tensor(indices, dtype=torch.uint8, device=self.labels.device))
 
 
 class Task(Component):

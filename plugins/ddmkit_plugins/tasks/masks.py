@@ -106,7 +106,7 @@ class Masks(LabelTask):
             msg = f"The task {self.name!r} learns from references and a case has none: leave out cases without labels."
             raise DataError(msg)
         self.check_classes(example.classes)
-        inside = torch.stack([_inside(example.labels, example.classes, members) for members in self.masks.values()])
+        inside = torch.stack([example.inside(members) for members in self.masks.values()])
         return torch.where(inside, self.foreground, self.background)
 
     @override
@@ -166,11 +166,3 @@ def soft_dice_loss(found: Tensor, truth: Tensor) -> Tensor:
     overlap = (found * truth).sum(space)
     total = found.square().sum(space) + truth.square().sum(space)
     return (1 - (2 * overlap + 1) / (total + 1)).mean()
-
-
-def _inside(labels: Tensor, classes: tuple[str, ...], members: frozenset[str]) -> Tensor:
-    """Return where labels mean one of the members, shape and all as the labels."""
-    import torch
-
-    indices = [index for index, name in enumerate(classes) if name in members]
-    return torch.isin(labels, torch.tensor(indices, dtype=torch.uint8))
