@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from ddmkit.errors import DdmkitError, InterruptedRunError
+from ddmkit.errors import DdmkitError, InterruptedRunError, noted
 from ddmkit_cli import calibrate, check, evaluate, phantom, plan, plugins, sample, train
 from ddmkit_cli.blaming import blame
 from ddmkit_cli.console import command, log_to_stderr, problem
@@ -85,11 +85,11 @@ def run() -> None:
     try:
         app()
     except DdmkitError as error:
-        problem(str(error))
+        problem(noted(str(error), error))
         sys.exit(error.exit_status)
     except Exception as error:
         if not (sentence := blame(error)):
             raise
         traceback.print_exc()
-        problem(sentence)
+        problem(noted(sentence, error))
         sys.exit(1)

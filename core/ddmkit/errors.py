@@ -19,6 +19,11 @@ def named(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
+def noted(sentence: str, error: BaseException) -> str:
+    """Return what is said of an error, and after it what was noted of it on its way, all as one line."""
+    return " ".join([sentence, *(" ".join(note.split()) for note in getattr(error, "__notes__", []))])
+
+
 class DdmkitError(Exception):
     """Something the user can put right; the command line prints it without a traceback."""
 

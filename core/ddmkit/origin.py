@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from importlib.metadata import EntryPoint
 
     from ddmkit.component import Component
@@ -40,6 +42,18 @@ def title_of(plugin: EntryPoint) -> str:
 def module_of(plugin: EntryPoint) -> str:
     """Return the module that an entry point leads into."""
     return plugin.value.partition(":")[0].strip()
+
+
+def innermost(error: BaseException, packages: Container[str]) -> tuple[str, traceback.FrameSummary] | None:
+    """Return in which of some packages an error came up, or below which, and the place there; None: in none.
+
+    Args:
+        error: as it was caught.
+        packages: names of top-level ones, as they are imported.
+    """
+    frames = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = zip(reversed(frames), reversed(traceback.extract_tb(error.__traceback__)), strict=True)
+    return next(((top, place) for name, place in places if (top := name.partition(".")[0]) in packages), None)
 
 
 def _name(plugin: EntryPoint) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from ddmkit.spelling import nearest
 from ddmkit_cli.blaming import blame
 from tests.cli.program import TINY, Run, refused, tiny_job
 from tests.installing import install
@@ -145,14 +149,48 @@ def test_a_sampler_that_fails_in_validation_is_named_and_the_run_goes_on_with_an
     last = result.stderr.splitlines()[-1]
     assert last.startswith(f"error: {said}")
     assert ("Traceback" in result.stderr) == (status == 1)  # which its author wants
-    assert last.endswith("What was saved is whole; go on with: ddmkit train --resume run")
+    assert last.endswith("What was saved is whole; once this is mended, go on with: ddmkit train --resume run")
     resumed = ddmkit("train", "--resume", "run", "--sampler", "ddim", "-osampler.steps=2")
     assert resumed.returncode == 0, resumed.stderr
 
 
-def test_a_mistake_of_ddmkit_s_own_is_no_plugin_s(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(site, "acme", "import ddmkit_plugins")
+ASKING = """
+from ddmkit.spelling import nearest
+
+
+def fail():
+    return {}["x"]
+
+
+def ask():
+    return nearest(None, ["x"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("fail", r"^The code of acme 1\.0 ends the command by KeyError: 'x' \(in \S+/acme\.py, line 6\): go on "),
+        (
+            "ask",
+            r"^The code of acme 1\.0 asked ddmkit for what ends the command by \w+: .* \(in \S+/acme\.py, line 10\): ",
+        ),
+    ],
+)
+def test_what_a_plugin_gets_wrong_is_told_from_what_goes_wrong_below_it(
+    function: str, said: str, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(site, "acme", ASKING)
     monkeypatch.syspath_prepend(site)
-    with pytest.raises(ZeroDivisionError) as raised:
-        _ = 1 / 0
+    monkeypatch.delitem(sys.modules, "acme", raising=False)
+    with pytest.raises((KeyError, TypeError)) as raised:
+        getattr(import_module("acme"), function)()
+    assert re.match(said, blame(raised.value))
+
+
+def test_a_mistake_of_ddmkit_s_own_is_no_plugin_s(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "acme", ASKING)
+    monkeypatch.syspath_prepend(site)
+    with pytest.raises(TypeError) as raised:
+        nearest(None, ["x"])  # type: ignore[arg-type]  # which is the mistake
     assert not blame(raised.value)

@@ -88,12 +88,9 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     except BaseException as error:  # a mistake in a plugin too: who follows the run hears of its end all the same
         status: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         announcer.tell("ddmkit_run_ended", report=Report(status, trainer.state.step))
-        saved = f"What was saved is whole; go on with: ddmkit train --resume {folder.path}"
-        if isinstance(error, LostProcessError | PluginError):
-            msg = f"{error} {saved}"
-            raise type(error)(msg) from error
-        if not isinstance(error, DdmkitError):
-            error.add_note(saved)
+        if isinstance(error, LostProcessError | PluginError) or not isinstance(error, DdmkitError):
+            when = "" if isinstance(error, LostProcessError) else "once this is mended, "
+            error.add_note(f"What was saved is whole; {when}go on with: ddmkit train --resume {folder.path}")
         raise
     announcer.tell("ddmkit_run_ended", report=report)
     return report

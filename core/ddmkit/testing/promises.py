@@ -14,6 +14,7 @@ import torch
 
 from ddmkit.component import Component
 from ddmkit.errors import ConfigurationError, DeviceError, PluginError, named, one_line
+from ddmkit.origin import innermost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -62,18 +63,10 @@ def called(checked: object) -> str:
 
 def _ends(checked: object, how: str, error: BaseException) -> str:
     """Say how a check ended that should have come to its end."""
-    last = _own_frame(error, checked) or traceback.extract_tb(error.__traceback__)[-1]
-    return f"{called(checked)}'s check ends with {how} (in {last.filename}, line {last.lineno})."
-
-
-def _own_frame(error: BaseException, checked: object) -> traceback.FrameSummary | None:
-    """Return where an error left the package of what is checked, whose author knows that place."""
     module: str = checked.__name__ if isinstance(checked, ModuleType) else checked.__module__
-    package = module.partition(".")[0]
-    frames = [*traceback.walk_tb(error.__traceback__)]
-    own = [str(frame.f_globals.get("__name__", "")).partition(".")[0] == package for frame, _ in frames]
-    summary = traceback.extract_tb(error.__traceback__)
-    return next((place for place, is_own in zip(reversed(summary), reversed(own), strict=True) if is_own), None)
+    own = innermost(error, {module.partition(".")[0]})  # whose author knows that place
+    last = own[1] if own else traceback.extract_tb(error.__traceback__)[-1]
+    return f"{called(checked)}'s check ends with {how} (in {last.filename}, line {last.lineno})."
 
 
 def made(component: C | type[C]) -> C:

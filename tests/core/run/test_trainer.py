@@ -296,7 +296,7 @@ def test_a_mistake_in_a_plugin_ends_the_run_for_its_listeners_too(runs: Runs, mo
         raise ValueError(msg)
 
     monkeypatch.setattr("ddmkit.run.trainer._Trainer._steps", mistaken)
-    said = r"^a mistake\nWhat was saved is whole; go on with: ddmkit train --resume \S+/a$"
+    said = r"^a mistake\nWhat was saved is whole; once this is mended, go on with: ddmkit train --resume \S+/a$"
     with pytest.raises(ValueError, match=said):
         runs.start("a")
     assert (diary.status, diary.heard) == ("failed", [("started", 0), ("ended", 0)])
