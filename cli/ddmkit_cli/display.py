@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ddmkit import hookimpl
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from ddmkit_cli.console import Bars
 
 _LONGEST = 50
-"""Steps that the running means of loss and seconds go back, and no more than a tenth of a run's."""
+"""Steps that the means of loss and seconds go back, and no more than a tenth of a run's."""
 
 
 class Display:
@@ -22,8 +24,7 @@ class Display:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._loss: float | None = None
-        self._seconds: float | None = None
+        self._recent: deque[StepDone] = deque(maxlen=_LONGEST)
 
     @hookimpl
     def ddmkit_run_started(self, run: Run) -> None:
@@ -40,11 +41,11 @@ class Display:
     @hookimpl
     def ddmkit_step_done(self, run: Run, step: StepDone) -> None:
         steps = run.configuration.training.steps
-        share = max(1 / _LONGEST, min(1.0, 10 / steps))
-        self._loss = _blend(self._loss, step.loss, share)
-        self._seconds = _blend(self._seconds, step.seconds, share)
-        left = duration(self._seconds * (steps - step.step))
-        note = f"mean loss {self._loss:.4f}  {self._seconds:.2f} s/step  {left} left  peak {size(step.peak_memory)}"
+        self._recent.append(step)
+        recent = list(self._recent)[-max(steps // 10, 1) :]
+        loss, seconds = fmean(one.loss for one in recent), fmean(one.seconds for one in recent)
+        left = duration(seconds * (steps - step.step))
+        note = f"mean loss {loss:.4f}  {seconds:.2f} s/step  {left} left  peak {size(step.peak_memory)}"
         self._bars.show("step", step.step, steps, note)
 
     @hookimpl
@@ -60,7 +61,3 @@ class Display:
 
 def _said(figure: Figure, value: float | None) -> str:
     return " ".join(filter(None, (figure.title, figure.text(value), figure.unit)))
-
-
-def _blend(past: float | None, now: float, share: float) -> float:
-    return now if past is None else (1 - share) * past + share * now
