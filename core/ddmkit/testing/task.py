@@ -36,8 +36,8 @@ _ALIKE = 1 - 1e-6
 def check_task(task: Task, classes: Sequence[str] | None = None) -> None:
     """Check shapes and ranges, that the condition hides the reference, and that a perfect sample scores perfectly.
 
-    It must do so too where labels mean something that no region names, unless the task refuses such a case by a
-    DataError.
+    With the default classes it must do so too where labels mean something more that no region names, unless the task
+    refuses such labels by a DataError, in `check_classes` or `x0`.
     What is read out, and a loss, must be worked out where the sample lies. The judge's figures must have names,
     meanings and their numbers in its summary; one of volumes must find real ones best, and say the same twice.
 
@@ -124,8 +124,8 @@ def _clear_classes(task: LabelTask) -> list[str]:
 def _example(task: Task, names: tuple[str, ...], window: Window) -> Example:
     """Return an example in which every class lies scattered."""
     random = generator(0, "example")
-    classes = np.arange(np.prod(window.shape), dtype=np.uint8) % len(names)
-    labels = random.permutation(classes).reshape(window.shape)
+    classes = np.arange(np.prod(window.shape)) % len(names)
+    labels = random.permutation(classes.astype(np.uint8)).reshape(window.shape)
     images = random.random((len(task.modalities), *window.shape), dtype=np.float32)
     return Example(torch.from_numpy(images), torch.from_numpy(labels), names, window)
 
@@ -234,6 +234,7 @@ def _check_foreign(task: LabelTask, known: tuple[str, ...]) -> None:
     """Check that a class which no region names is background to x_0 as it is to the scores, or is refused."""
     example = _example(task, ("background", *known, _FOREIGN), Window.whole((5, 6, 7)))
     try:
+        task.check_classes(example.classes)
         _check_scores(task, example)
     except DataError:
         return

@@ -69,15 +69,25 @@ def test_a_task_that_learns_what_no_region_names_is_caught(refuses: Callable[...
     )
 
 
-def test_a_task_that_refuses_labels_it_does_not_know_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def careful(task: Parts, example: Example) -> Tensor:
-        if not {*example.classes} <= {"background", "core", "edema"}:
+@pytest.mark.parametrize("in_advance", [False, True])
+def test_a_task_that_refuses_labels_it_does_not_know_passes(
+    *, in_advance: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(classes: tuple[str, ...]) -> None:
+        if not {*classes} <= {"background", "core", "edema"}:
             msg = "These labels are none of mine."
             raise DataError(msg)
-        return learned(task, example)
 
-    learned = Parts.x0
+    def careful(_: Parts, example: Example) -> Tensor:
+        if not in_advance:
+            look(example.classes)
+        labels = cast("Tensor", example.labels)
+        core = labels == example.classes.index("core")
+        return torch.stack([core, (labels > 0) & ~core]).float()  # all others are edema
+
     monkeypatch.setattr(Parts, "x0", careful)
+    if in_advance:
+        monkeypatch.setattr(Parts, "check_classes", lambda _, classes: look(classes))
     check_task(Parts())
 
 
