@@ -207,7 +207,6 @@ class Registry:
             parts.append("If it comes with a plugin, install that plugin's package (again).")
         elif not near:
             parts.append("If it comes with a plugin, that one may be broken here, or not installed:")
-        if not near:
             parts += [f"(The plugin {plugin} {error}.)" for plugin, error in self.broken.items()]
         return UnknownComponentError(" ".join(parts), kind, name)
 

@@ -29,9 +29,9 @@ _ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
 _WORDS = ("{case}", "{patient}", "{visit}")
 _PIECE = re.compile(r"(\{[^{}]*\}|\*+)")
 HELP = "Known are {case}, {patient} and {visit}; * stands for anything in a name, ** for any folders."
+"""What may stand in a pattern, for an error."""
 ALIKE = 0.7
 """How alike a word has to be to be taken for another one misspelt: `mask` is not meant for `images`."""
-"""What may stand in a pattern, for an error."""
 _LONGEST, _SHOWN = 1000, 200
 _MOST = 1000
 """States that a path may lead to; real names lead to a handful."""

@@ -22,7 +22,8 @@ def ddmkit_validated(run: Run, validation: Validation) -> None:
 def ddmkit_run_ended(run: Run, report: Report) -> None:
     from ddmkit_plugins.trackers.drawing import draw_case, draw_samples
 
-    if report.status != "completed":  # else they were drawn when the last step was validated
+    # A run that came to its end in this process validated its last step in it, which drew them.
+    if report.status != "completed" or run.first_step >= report.step:
         _draw_curves(run)
     pictures = run.folder / "pictures"
     if report.picture is not None:

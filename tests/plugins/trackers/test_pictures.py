@@ -222,3 +222,12 @@ def test_a_run_that_failed_before_its_first_step_still_has_a_picture(tmp_path: P
     announcer = Announcer(Registry(pictures), Run(tmp_path, None, 0))  # type: ignore[arg-type]  # as above
     announcer.tell("ddmkit_run_ended", report=Report("failed", 0))
     assert [path.name for path in RunFolder(tmp_path).pictures.iterdir()] == ["curves.png"]
+
+
+def test_a_run_whose_process_was_killed_after_its_last_validation_is_drawn_when_it_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for record in [*steps(5), validation(5, 0.5)]:
+        folder.append_metrics(record)
+    announcer = Announcer(Registry(pictures), Run(tmp_path, None, 5))  # type: ignore[arg-type]  # as above
+    announcer.tell("ddmkit_run_ended", report=Report("completed", 5))
+    assert has(pixels(folder.pictures / "curves.png"), MEAN_LOSS)
