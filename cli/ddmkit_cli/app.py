@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from ddmkit.errors import DdmkitError, InterruptedRunError, noted
 from ddmkit_cli import calibrate, check, evaluate, phantom, plan, plugins, sample, train
-from ddmkit_cli.blaming import blame
 from ddmkit_cli.console import command, log_to_stderr, problem
 
 _MEANT_BY_DATA = ("--input", "--reference")
@@ -88,6 +87,8 @@ def run() -> None:
         problem(noted(str(error), error))
         sys.exit(error.exit_status)
     except Exception as error:
+        from ddmkit_cli.blaming import blame
+
         if not (sentence := blame(error)):
             raise
         traceback.print_exc()

@@ -53,13 +53,26 @@ def resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typ
     """
     from ddmkit.assembly import assemble
 
-    before = folder.configuration(registry)
     refuse_fixed(typed.settings, _FREE, "would make another run")
+    before = folder.configuration(registry, names=_in_place_of_missing(registry, folder, typed.names))
     moved = {} if data is None else {"data": data.absolute()}
     after = assemble(registry, base=[before.tree(), moved], names=typed.names, options=typed.settings)
     _say_what_engine_was(before, after)
     _say_where_rate_goes(before, after, folder)
     return after
+
+
+def _in_place_of_missing(registry: Registry, folder: RunFolder, names: Mapping[str, str]) -> dict[str, str]:
+    """Return which names, by kind, stand for a component of the run's that is not installed here."""
+    from ddmkit.assembly import name_of
+    from ddmkit.configuration import INTERFACES
+
+    tree = folder.tree()
+    return {
+        interface.kind: names[interface.kind]
+        for interface in INTERFACES
+        if interface.kind in names and name_of(tree.get(interface.kind)) not in registry.names(interface)
+    }
 
 
 def _say_what_engine_was(before: Configuration, after: Configuration) -> None:

@@ -16,7 +16,7 @@ from ddmkit_cli.console import bars, propose, result, say
 from ddmkit_cli.options import named_layout, naming_the_planner, refuse_fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from ddmkit import Dataset, Registry
     from ddmkit.calibration import Calibration
@@ -95,6 +95,7 @@ def sample(
     Of a task that generates volumes, each member is a sample of its own: CASE_member-001 and so on are all there is.
     """
     from ddmkit import Registry
+    from ddmkit.assembly import assemble
     from ddmkit.run.answers import go_on_with, open_asked, write_answered
     from ddmkit.run.folder import RunFolder
     from ddmkit.run.trainer import open_session
@@ -110,7 +111,7 @@ def sample(
     options += [] if known is None else options_of(known)
     named = {"dataset": dataset, "engine": engine, "sampler": sampler}
     names = {kind: name for kind, name in named.items() if name is not None}
-    configuration = _with_options(registry, folder.configuration(registry), names, options)
+    configuration = _configuration(registry, folder, names, options)
     configuration.engine.serve()
     layout = _layout(registry, configuration, source, dataset, option or [])
     seed = configuration.seed if seed is None else seed
@@ -130,7 +131,7 @@ def sample(
         )
         if seconds is not None and known is None:
             picked = options_of(measured_pick(model, questions.cases, seconds))
-            model = model._replace(configuration=_with_options(registry, configuration, {}, picked))
+            model = model._replace(configuration=assemble(registry, base=[configuration.tree()], options=picked))
             made_by = _made_by(model.configuration, run, weights, seed, seconds, curves)
         for case in questions.cases:
             target = _Target(out_folder, keep_members, curves)
@@ -266,16 +267,15 @@ def _calibration(path: Path | None, budget: str | None) -> Calibration | None:
     return read_calibration(path)
 
 
-def _with_options(
-    registry: Registry, configuration: Configuration, names: dict[str, str], options: list[str]
+def _configuration(
+    registry: Registry, folder: RunFolder, names: Mapping[str, str], options: Sequence[str]
 ) -> Configuration:
-    from ddmkit.assembly import assemble
+    from ddmkit.assembly import name_of
 
     refuse_fixed(options, _FREE, "does not fit a trained network")
-    tree = configuration.tree()
-    if names.get("sampler", configuration.sampler.name) != configuration.sampler.name:
-        del tree["sampler"]  # of another one, the run says nothing
-    return assemble(registry, base=[tree], names=names, options=options)
+    other = names.get("sampler") not in {None, name_of(folder.tree().get("sampler"))}
+    # Of another sampler, the run says nothing.
+    return folder.configuration(registry, over=[{"sampler": None}] if other else [], names=names, options=options)
 
 
 def _splits(folder: RunFolder, *, needed: bool) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The small core of ddmkit: what a plugin author imports.
 
-Nothing here imports torch, so that `ddmkit --help` is quick; what takes longer is imported once it is asked for. The
+Every name is imported once it is asked for, so that `ddmkit --help` is quick, and none of them imports torch. The
 other modules for plugins are `ddmkit.events`, `ddmkit.assembly`, `ddmkit.memory` and `ddmkit.testing`.
 """
 
@@ -9,48 +9,73 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ddmkit.backbone import Backbone, DiffusionAware, Prediction
-from ddmkit.component import Component
-from ddmkit.dataset import Case, Dataset, Image, MissingImagesError, Survey
-from ddmkit.encoding import Encoding
-from ddmkit.engine import Batch, Engine, Loss, Session, StepResult
-from ddmkit.errors import (
-    CheckpointError,
-    ComponentConflictError,
-    ConfigurationError,
-    DataError,
-    DdmkitError,
-    DeviceError,
-    DivergedError,
-    InterruptedRunError,
-    PluginError,
-    StorageError,
-    UnknownComponentError,
-)
-from ddmkit.hookspecs import hookimpl
-from ddmkit.judging import Figure, Judge, PairJudge, SetJudge, Summary
-from ddmkit.patch import Patch
-from ddmkit.registry import Registry
-from ddmkit.sampler import Denoise, Draw, Sampler
-from ddmkit.schedule import Schedule
-from ddmkit.task import Example, LabelTask, Task, VolumeTask
-from ddmkit.tracker import Tracker
-from ddmkit.window import Shape, Window
-
 if TYPE_CHECKING:
+    from ddmkit.backbone import Backbone, DiffusionAware, Prediction
+    from ddmkit.component import Component
     from ddmkit.configuration import Configuration, Training
+    from ddmkit.dataset import Case, Dataset, Image, MissingImagesError, Survey
     from ddmkit.definition import Scoring
+    from ddmkit.encoding import Encoding
+    from ddmkit.engine import Batch, Engine, Loss, Session, StepResult
+    from ddmkit.errors import (
+        CheckpointError,
+        ComponentConflictError,
+        ConfigurationError,
+        DataError,
+        DdmkitError,
+        DeviceError,
+        DivergedError,
+        InterruptedRunError,
+        PluginError,
+        StorageError,
+        UnknownComponentError,
+    )
+    from ddmkit.hookspecs import hookimpl
+    from ddmkit.judging import Figure, Judge, PairJudge, SetJudge, Summary
+    from ddmkit.patch import Patch
     from ddmkit.rate import learning_rate
+    from ddmkit.registry import Registry
+    from ddmkit.sampler import Denoise, Draw, Sampler
+    from ddmkit.schedule import Schedule
     from ddmkit.scoring import Score
+    from ddmkit.task import Example, LabelTask, Task, VolumeTask
+    from ddmkit.tracker import Tracker
+    from ddmkit.window import Shape, Window
 
-_LATER = {
-    "Configuration": "ddmkit.configuration",
-    "Score": "ddmkit.scoring",
-    "Scoring": "ddmkit.definition",
-    "Training": "ddmkit.configuration",
-    "learning_rate": "ddmkit.rate",
+_HOMES = {
+    "ddmkit.backbone": ("Backbone", "DiffusionAware", "Prediction"),
+    "ddmkit.component": ("Component",),
+    "ddmkit.configuration": ("Configuration", "Training"),
+    "ddmkit.dataset": ("Case", "Dataset", "Image", "MissingImagesError", "Survey"),
+    "ddmkit.definition": ("Scoring",),
+    "ddmkit.encoding": ("Encoding",),
+    "ddmkit.engine": ("Batch", "Engine", "Loss", "Session", "StepResult"),
+    "ddmkit.errors": (
+        "CheckpointError",
+        "ComponentConflictError",
+        "ConfigurationError",
+        "DataError",
+        "DdmkitError",
+        "DeviceError",
+        "DivergedError",
+        "InterruptedRunError",
+        "PluginError",
+        "StorageError",
+        "UnknownComponentError",
+    ),
+    "ddmkit.hookspecs": ("hookimpl",),
+    "ddmkit.judging": ("Figure", "Judge", "PairJudge", "SetJudge", "Summary"),
+    "ddmkit.patch": ("Patch",),
+    "ddmkit.rate": ("learning_rate",),
+    "ddmkit.registry": ("Registry",),
+    "ddmkit.sampler": ("Denoise", "Draw", "Sampler"),
+    "ddmkit.schedule": ("Schedule",),
+    "ddmkit.scoring": ("Score",),
+    "ddmkit.task": ("Example", "LabelTask", "Task", "VolumeTask"),
+    "ddmkit.tracker": ("Tracker",),
+    "ddmkit.window": ("Shape", "Window"),
 }
-"""Where names are that are not imported before somebody asks for them."""
+"""Where names are imported from once somebody asks for them."""
 
 __all__ = [
     "Backbone",
@@ -107,7 +132,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(_LATER[name]), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(module), name)  # so that this is asked once a name
+            return found
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

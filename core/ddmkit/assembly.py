@@ -102,6 +102,12 @@ def typed(component: Component) -> list[str]:
     return [f"--{component.kind}", component.name, *options]
 
 
+def name_of(part: Any) -> str | None:  # noqa: ANN401 - whatever stood in the user's YAML
+    """Return the name of a component as a tree has it, alone or beside its settings; None where it has none."""
+    name = part.get("name") if isinstance(part, dict) else part
+    return name if isinstance(name, str) else None
+
+
 def options_of(component: Component) -> dict[str, str]:
     """Return what gives a component those of its settings that are no defaults, as given to -o, by their names."""
     changed = component.model_dump(mode="json", exclude_defaults=True)
@@ -190,18 +196,16 @@ def component(
     Raises:
         ConfigurationError: it is unknown, or one of its settings is.
     """
-    if isinstance(part, str):
-        part = {"name": part}
-    kind = interface.kind
-    if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+    kind, name = interface.kind, name_of(part)
+    if name is None:
         msg = f"The {kind} must have a name, such as '{kind}: {{name: …}}', not {part!r}."
         raise ConfigurationError(msg)
-    tree: Tree = {kind: part}
+    tree: Tree = {kind: part if isinstance(part, dict) else {"name": name}}
     for option in options:
         _refuse_bare_kind(registry, option)
         _merge(registry, tree, _parse(option, tree))
     values = {key: value for key, value in tree[kind].items() if key != "name"}
-    chosen = registry.get(interface, part["name"])
+    chosen = registry.get(interface, name)
     for field in values:
         if field not in chosen.model_fields:
             raise ConfigurationError(_stranger(chosen, str(field), registry))

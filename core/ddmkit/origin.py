@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Container
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
     from ddmkit.component import Component
 
@@ -36,7 +37,7 @@ def remember(component: type[Component], package: str) -> None:
 
 def title_of(plugin: EntryPoint) -> str:
     """Return a plugin's distribution and version; nothing where no distribution is known."""
-    return "" if plugin.dist is None else f"{plugin.dist.name} {plugin.dist.version}"
+    return "" if plugin.dist is None else " ".join(_told(plugin.dist))
 
 
 def module_of(plugin: EntryPoint) -> str:
@@ -45,7 +46,7 @@ def module_of(plugin: EntryPoint) -> str:
 
 
 def innermost(error: BaseException, packages: Container[str]) -> tuple[str, traceback.FrameSummary] | None:
-    """Return in which of some packages an error came up, or below which, and the place there; None: in none.
+    """Return the module of some packages in which an error came up, or below which, and the place; None: in none.
 
     Args:
         error: as it was caught.
@@ -53,8 +54,14 @@ def innermost(error: BaseException, packages: Container[str]) -> tuple[str, trac
     """
     frames = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     places = zip(reversed(frames), reversed(traceback.extract_tb(error.__traceback__)), strict=True)
-    return next(((top, place) for name, place in places if (top := name.partition(".")[0]) in packages), None)
+    return next(((name, place) for name, place in places if name.partition(".")[0] in packages), None)
 
 
 def _name(plugin: EntryPoint) -> str:
-    return "" if plugin.dist is None else plugin.dist.name
+    return "" if plugin.dist is None else _told(plugin.dist)[0]
+
+
+@lru_cache(maxsize=256)
+def _told(distribution: Distribution) -> tuple[str, str]:
+    """Return what a distribution is called, and its version; a distribution itself reads its file for each anew."""
+    return distribution.name, distribution.version

@@ -11,7 +11,7 @@ from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, named
 from ddmkit.interface import contained, declared, misfit, misspelt, written
 from ddmkit.offer import Manager, Offer
-from ddmkit.origin import UNPACKED, installed, module_of, remember, title_of
+from ddmkit.origin import UNPACKED, innermost, installed, module_of, remember, title_of
 from ddmkit.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -224,18 +224,29 @@ def _load(entry: EntryPoint) -> object:
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute in parent")
             loaded: object = entry.load()
     except (Exception, SystemExit) as error:
-        reason = misfit(written(module), package) or f"fails to load with {named(error)}{_renewal(package)}"
-        raise PluginError(reason) from error
+        failed = f"fails to load with {named(error)}{_place(error, module)}{_remedy(error, module, package)}"
+        raise PluginError(misfit(written(module), package) or failed) from error
     if reason := misfit(declared(loaded, module), package):
         raise PluginError(reason)
     return loaded
 
 
-def _renewal(package: str) -> str:
+def _place(error: BaseException, module: str) -> str:
+    """Return where in a plugin's own code its import failed; nothing where that is not known, or is said already."""
+    found = None if isinstance(error, SyntaxError) else innermost(error, {module.partition(".")[0]})
+    return "" if found is None else f" (in {found[1].filename}, line {found[1].lineno})"
+
+
+def _remedy(error: BaseException, module: str, package: str) -> str:
     """Return what a sentence goes on with about a distribution that does not load; empty where that is not known."""
     if package == "ddmkit":
         return "; install ddmkit again"
-    return f"; try pip install --upgrade {package}, or pip uninstall {package}" if package else ""
+    if not package:
+        return ""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and missing.partition(".")[0] != module.partition(".")[0]:
+        return f"; install the package that {missing} comes with, or pip uninstall {package}"
+    return f"; mend that if it is yours, else try pip install --upgrade {package}, or pip uninstall {package}"
 
 
 def _conflict(offered: str, has: str) -> ComponentConflictError:

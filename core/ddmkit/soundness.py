@@ -126,11 +126,6 @@ def _unwritable(component: type[Component]) -> str:
 
 
 def _not_coming_back(made: Component) -> str:
-    for field in type(made).model_fields:
-        try:
-            yaml.safe_dump(made.model_dump(mode="json", include={field}))
-        except Exception as error:  # noqa: BLE001 - as above
-            return f"whose default of {field} cannot be written as YAML ({named(error)}); {_PLAIN_TYPE}"
     try:
         settings: dict[str, Any] = yaml.safe_load(yaml.safe_dump(made.tree()))
         settings.pop("name")
@@ -139,9 +134,19 @@ def _not_coming_back(made: Component) -> str:
         advice = _PLAIN_TYPE if _allows_its_defaults(made) else _OWN_DEFAULT
         return f"{_refused(error, 'read back from YAML')}; {advice}"
     except Exception as error:  # noqa: BLE001 - as above
-        return f"whose tree() is no YAML ({named(error)}); leave tree() as it is"
+        return _not_written(made) or f"whose tree() is no YAML ({named(error)}); leave tree() as it is"
     changed = [field for field in type(made).model_fields if not _same(getattr(made, field), getattr(back, field))]
     return f"whose default of {', '.join(changed)} comes back from YAML changed; {_PLAIN_TYPE}" if changed else ""
+
+
+def _not_written(made: Component) -> str:
+    """Say which default it is that cannot be written."""
+    for field in type(made).model_fields:
+        try:
+            yaml.safe_dump(made.model_dump(mode="json", include={field}))
+        except Exception as error:  # noqa: BLE001 - as above
+            return f"whose default of {field} cannot be written as YAML ({named(error)}); {_PLAIN_TYPE}"
+    return ""
 
 
 def _allows_its_defaults(made: Component) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -134,14 +135,15 @@ def ddmkit_components():
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "said"),
+    ("answer", "status", "said", "gone"),
     [
-        ("{}['x']", 1, "The code of acme 1.0 ends the command by KeyError: 'x' (in "),
-        ("noise[1:]", 2, "The sampler 'losing' of acme 1.0 answers sample() with shape (0, 1, "),
+        ("{}['x']", 1, "The code of acme 1.0 ends the command by KeyError: 'x' (in ", False),
+        ("noise[1:]", 2, "The sampler 'losing' of acme 1.0 answers sample() with shape (0, 1, ", True),
     ],
+    ids=["raises", "answers wrongly, then uninstalled"],
 )
 def test_a_sampler_that_fails_in_validation_is_named_and_the_run_goes_on_with_another(
-    answer: str, status: int, said: str, site: Path, ddmkit: Run
+    answer: str, status: int, said: str, *, gone: bool, site: Path, ddmkit: Run
 ) -> None:
     install(site, "acme", LOSING.replace("{answer}", answer))
     result = ddmkit(*tiny_job("run", "--sampler", "losing"))
@@ -150,6 +152,8 @@ def test_a_sampler_that_fails_in_validation_is_named_and_the_run_goes_on_with_an
     assert last.startswith(f"error: {said}")
     assert ("Traceback" in result.stderr) == (status == 1)  # which its author wants
     assert last.endswith("What was saved is whole; once this is mended, go on with: ddmkit train --resume run")
+    if gone:
+        shutil.rmtree(site)
     resumed = ddmkit("train", "--resume", "run", "--sampler", "ddim", "-osampler.steps=2")
     assert resumed.returncode == 0, resumed.stderr
 
@@ -186,6 +190,21 @@ def test_what_a_plugin_gets_wrong_is_told_from_what_goes_wrong_below_it(
     with pytest.raises((KeyError, TypeError)) as raised:
         getattr(import_module("acme"), function)()
     assert re.match(said, blame(raised.value))
+
+
+def test_of_packages_that_share_a_namespace_the_one_whose_code_it_is_is_named(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("one", "two"):
+        (site / "zenith" / part).mkdir(parents=True)
+        install(site, f"zenith-{part}", ASKING, module=f"zenith/{part}/hooks", value=f"zenith.{part}.hooks")
+    monkeypatch.syspath_prepend(site)
+    for part in ("one", "two"):
+        with pytest.raises(KeyError) as raised:
+            import_module(f"zenith.{part}.hooks").fail()
+        said = blame(raised.value)
+        assert said.startswith(f"The code of zenith-{part} 1.0 ends the command by KeyError: 'x' (in ")
+        assert said.endswith(f" ddmkit plugins check zenith-{part}.")
 
 
 def test_a_mistake_of_ddmkit_s_own_is_no_plugin_s(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class {cls}(Schedule):
 def {hook}() -> list[type[Component]]:
     return [{cls}]
 '''
-RENEWAL = "try pip install --upgrade acme, or pip uninstall acme"
+RENEWAL = "mend that if it is yours, else try pip install --upgrade acme, or pip uninstall acme"
 SETTING = 'keep: float = Field(default=0.99, gt=0, lt=1, description="Share of the signal\'s power that a step keeps.")'
 
 
@@ -50,16 +50,19 @@ def schedule(
 
 BROKEN = {
     "fails to import": (
-        "import tensorpipe_that_nobody_has",
-        rf"fails to load with ModuleNotFoundError: No module named 'tensorpipe_that_nobody_has'; {RENEWAL}",
+        "import tensorpipe",
+        (
+            r"fails to load with ModuleNotFoundError: No module named 'tensorpipe' \(in \S+/acme\.py, line 1\); "
+            r"install the package that tensorpipe comes with, or pip uninstall acme"
+        ),
     ),
     "ends the program": (
         "raise SystemExit(3)",
-        "fails to load with SystemExit: 3; try pip install --upgrade acme, or .*",
+        rf"fails to load with SystemExit: 3 \(in \S+/acme\.py, line 1\); {RENEWAL}",
     ),
     "fails to import by a mistake in its settings": (
         "from pydantic import BaseModel\n\n\nclass Keeping(BaseModel):\n    keep: int\n\n\nKeeping(keep='x')\n",
-        rf"fails to load with ValidationError: 1 .* Input should be a valid integer, [a-z ]+; {RENEWAL}",
+        rf"fails to load with ValidationError: 1 .* Input should be a valid integer, .* \(in \S+, line 8\); {RENEWAL}",
     ),
     "has no hook": (
         "ddmkit = 3",
@@ -85,7 +88,7 @@ BROKEN = {
         f"ddmkit_interfaces = {INTERFACE + 1}\n",
         "has a variable ddmkit_interfaces that ddmkit does not know; call it ddmkit_interface; it offers nothing: .*",
     ),
-    "is no Python": ("def (:", "fails to load with SyntaxError: invalid syntax .*"),
+    "is no Python": ("def (:", rf"fails to load with SyntaxError: invalid syntax \(acme\.py, line 1\); {RENEWAL}"),
     "takes a first-party name": (
         schedule("linear"),
         r"offers the schedule 'linear' as acme\.Geometric, but \S+\.Linear of ddmkit .* already; choose another .*",

@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmkit.assembly import build, read_tree, write_tree
+from ddmkit.assembly import assemble, read_tree, write_tree
 from ddmkit.errors import CheckpointError, ConfigurationError, StorageError
 from ddmkit.files import whole_file, whole_folder, write_text
 from ddmkit.run.packages import ENVIRONMENT, naming_packages, record_packages, recorded_packages
@@ -18,9 +18,10 @@ from ddmkit.tracker import Tracker
 from ddmkit.tracking import installed, trackers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ddmkit.assembly import Tree
     from ddmkit.configuration import Configuration
     from ddmkit.registry import Registry
 
@@ -105,19 +106,40 @@ class RunFolder:
         record_packages(self.path, configuration)
         write_text(self.configuration_file, write_tree(configuration.tree()))
 
-    def configuration(self, registry: Registry) -> Configuration:
-        """Read `config.yaml`; trackers that are not installed here are left out, with a warning.
+    def tree(self) -> Tree:
+        """Read `config.yaml` as it stands there.
 
         Raises:
-            ConfigurationError: this is no run folder, or its configuration cannot be built here.
+            ConfigurationError: this is no run folder, or the file is no configuration.
         """
         if not self.configuration_file.is_file():
             msg = f"{self.path} is no run folder: it has no config.yaml. Runs are made by ddmkit train --run DIR."
             raise ConfigurationError(msg)
-        tree = read_tree(self.configuration_file)
+        return read_tree(self.configuration_file)
+
+    def configuration(
+        self,
+        registry: Registry,
+        *,
+        over: Sequence[Tree] = (),
+        names: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> Configuration:
+        """Build what `config.yaml` says; trackers that are not installed here are left out, with a warning.
+
+        Args:
+            registry: where components are found.
+            over: trees that go over it, as in `assemble`.
+            names: a component's name per kind, as in `assemble`; what it replaces need not be installed here.
+            options: single settings, as in `assemble`.
+
+        Raises:
+            ConfigurationError: this is no run folder, or its configuration cannot be built here.
+        """
+        tree = self.tree()
         tree[Tracker.kind] = installed(registry, trackers_of(tree.get(Tracker.kind, {})), recorded_packages(self.path))
         with naming_packages(self.path, registry):
-            return build(registry, tree)
+            return assemble(registry, base=[tree, *over], names=names, options=options)
 
     def split(self) -> dict[str, list[str]]:
         """Read which case is in which split.
