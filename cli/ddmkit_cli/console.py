@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ class Bars:
     """Work in progress: bars in a terminal, now and then a line elsewhere."""
 
     def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         what, note = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[note]}"))
         columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
         self._progress = Progress(*columns, console=err, transient=True)

@@ -86,7 +86,7 @@ class Picture(NamedTuple):
     case: str
     """Its name."""
     image: np.ndarray
-    """(X, Y, Z), float32 in [0, 1]: the case's last modality."""
+    """(X, Y, Z), float32 in [0, 1]: the last of the case's modalities."""
     reference: np.ndarray
     """(X, Y, Z), bool: union of all scored regions."""
     answer: np.ndarray
@@ -97,6 +97,8 @@ class Picture(NamedTuple):
     """Samples that the answer and the variance are of."""
     affine: np.ndarray
     """(4, 4): voxel indices to millimetres."""
+    modality: str
+    """Which of the case's modalities the image is."""
 
 
 class Samples(NamedTuple):

@@ -45,6 +45,19 @@ def contained(plugin: object, module: str = "") -> bool:
     return _variable(_CONTAINED, plugin, module) is True
 
 
+def undecided(plugin: object, module: str = "") -> str:
+    """Say, in words that go on from "The plugin NAME", what is neither yes nor no in it; nothing if nothing is.
+
+    Args:
+        plugin: what its entry point leads to.
+        module: of the entry point, where the plugin is an object in it.
+    """
+    said = _variable(_CONTAINED, plugin, module)
+    if said is None or isinstance(said, bool):
+        return ""
+    return f"says {_CONTAINED} = {said!r}, which is neither True nor False; write one of them"
+
+
 def _variable(name: str, plugin: object, module: str) -> object:
     return getattr(plugin, name, getattr(sys.modules.get(module), name, None))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ddmkit.component import Component
 from ddmkit.errors import ComponentConflictError, PluginError, UnknownComponentError, named
-from ddmkit.interface import contained, declared, misfit, misspelt, written
+from ddmkit.interface import contained, declared, misfit, misspelt, undecided, written
 from ddmkit.offer import Manager, Offer
 from ddmkit.origin import UNPACKED, innermost, installed, module_of, remember, title_of
 from ddmkit.spelling import did_you_mean
@@ -165,7 +165,8 @@ class Registry:
         for component in offer.components:
             remember(component, title_of(entry))
         self._loaded.append((entry, loaded))
-        said = [*map(str, faults), misspelt(loaded, module_of(entry)), self._manager.nothing(loaded, offer)]
+        declarations = [look(loaded, module_of(entry)) for look in (misspelt, undecided)]
+        said = [*map(str, faults), *declarations, self._manager.nothing(loaded, offer)]
         if any(said):
             self._pass_over(entry, PluginError("; it ".join(filter(None, said))))
 

@@ -222,6 +222,25 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
     return x0
 
 
+def rehearse(configuration: Configuration, device: torch.device) -> None:
+    """Let the sampler go its way once, over a few voxels and without a network: its own mistakes cost no training.
+
+    Args:
+        configuration: whose sampler, and whose schedule, are to be used.
+        device: where samples will be drawn.
+
+    Raises:
+        PluginError: the sampler, or the schedule, answers with something else than it promised.
+    """
+    shape = (2, configuration.out_channels, 4, 3, 2)
+
+    def noise(*key: str | int) -> Tensor:
+        return normal(shape, configuration.seed, "rehearsal", *key).to(device)
+
+    alphas_bar = checked_alphas_bar(configuration.schedule)
+    checked_sample(configuration.sampler, lambda noisy, _: noisy / 2, noise(), alphas_bar, noise)
+
+
 def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callable[[], None] = lambda: None) -> Denoise:
     """Return the one function that samplers see: x_t and t to a clipped estimate of x_0.
 

@@ -123,7 +123,8 @@ def test_a_component_that_needs_a_setting_is_checked_with_it_and_else_says_how()
     )
     assert verdict("needy", "schedule.keep=0.99").line() == "✓ schedule needy (this program)"
     assert verdict("needy", "schedule.keep=1").line() == (
-        "✗ schedule needy (this program): Needy with T = 1000 does not fall strictly."
+        "✗ schedule needy (this program): Needy with T = 1000 does not fall strictly: 1 at t = 0, 1 at t = 1, "
+        "and so on 1000 times."
     )
 
 

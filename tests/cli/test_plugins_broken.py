@@ -125,13 +125,28 @@ class Losing(Sampler):
     name: ClassVar[str] = "losing"
 
     def sample(self, denoise, noise, alphas_bar, draw):
-        return {answer}
+        if noise.numel() > {most}:
+            return {answer}
+        return noise
 
 
 @hookimpl
 def ddmkit_components():
     return [Losing]
 """
+
+
+def losing(answer: str, most: int = 0) -> str:
+    """Return a package whose sampler loses its way over more numbers than so many."""
+    return LOSING.replace("{answer}", answer).replace("{most}", str(most))
+
+
+def test_a_sampler_that_fails_wherever_it_is_used_is_refused_before_a_run_begins(
+    site: Path, ddmkit: Run, tmp_path: Path
+) -> None:
+    install(site, "acme", losing("noise[1:]"))
+    refused(ddmkit(*tiny_job("run", "--sampler", "losing")), 2, "The sampler 'losing' of acme 1.0 answers sample()")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +160,7 @@ def ddmkit_components():
 def test_a_sampler_that_fails_in_validation_is_named_and_the_run_goes_on_with_another(
     answer: str, status: int, said: str, *, gone: bool, site: Path, ddmkit: Run
 ) -> None:
-    install(site, "acme", LOSING.replace("{answer}", answer))
+    install(site, "acme", losing(answer, most=1000))
     result = ddmkit(*tiny_job("run", "--sampler", "losing"))
     assert result.returncode == status, result.stderr
     last = result.stderr.splitlines()[-1]

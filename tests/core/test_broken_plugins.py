@@ -241,6 +241,17 @@ def test_a_misspelt_interface_keeps_nothing_from_working(site: Path, caplog: pyt
     assert caplog.messages[0].endswith("does not know; call it ddmkit_interface.")
 
 
+def test_a_listener_that_says_neither_yes_nor_no_works_and_is_told_so(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(site, "acme", f"ddmkit_contained = 'yes'\n{LISTENER}")
+    (listener,) = (one for one in Registry().always_listening() if one.name == "acme")
+    assert not listener.contained
+    assert caplog.messages[0].endswith(
+        " says ddmkit_contained = 'yes', which is neither True nor False; write one of them."
+    )
+
+
 def test_a_hook_of_another_version_that_is_marked_so_is_passed_over(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

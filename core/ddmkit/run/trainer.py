@@ -22,7 +22,7 @@ from ddmkit.run.interruption import Interruption
 from ddmkit.run.plan import warn_of_windows
 from ddmkit.run.room import require_room
 from ddmkit.run.validation import take_picture, take_samples, validate
-from ddmkit.sampling import Model
+from ddmkit.sampling import Model, rehearse
 from ddmkit.scoring import Score
 from ddmkit.store import Store
 from ddmkit.task import VolumeTask
@@ -70,6 +70,7 @@ def train(  # noqa: PLR0913 - the parts of a run, each used once
     require_room(configuration, plan.shapes)
     state = State(0, None)
     session = open_session(configuration, logs=folder.logs)
+    rehearse(configuration, session.device)
     if resume and folder.has_checkpoint("last"):
         state = read_state(folder.find_checkpoint("last"))
         session.load(folder.checkpoint(state.step))

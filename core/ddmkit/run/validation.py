@@ -98,6 +98,7 @@ def take_picture(
         answer.variance.sum(axis=0),
         members,
         np.asarray(case.affine),
+        case.recipe.modalities[-1],
     )
 
 

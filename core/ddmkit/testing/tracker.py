@@ -207,7 +207,7 @@ def _picture() -> Picture:
     reference = np.zeros(shape, dtype=bool)
     reference[1:3, 1:4, 2:5] = True
     image = np.linspace(0, 1, reference.size, dtype=np.float32).reshape(shape)
-    return Picture("case-1", image, reference, ~reference, 0.1 * image, 2, np.eye(4))
+    return Picture("case-1", image, reference, ~reference, 0.1 * image, 2, np.eye(4), "flair")
 
 
 def _samples() -> Samples:

@@ -94,6 +94,7 @@ def test_the_test_is_scored_with_the_best_checkpoint_and_a_case_is_pictured(runs
     assert np.array_equal(report.picture.reference, reference > 0)
     assert np.array_equal(report.picture.variance, two.variance[0])
     assert report.picture.image.shape == reference.shape
+    assert report.picture.modality == configuration.task.modalities[-1]
 
 
 def test_without_a_test_the_validation_that_chose_is_reported_and_pictured(runs: Runs) -> None:

@@ -34,6 +34,12 @@ def test_a_schedule_that_keeps_its_promises_passes(schedule: Schedule | type[Sch
 CACHED = Geometric().alphas_bar()
 
 
+def hill(timesteps: int) -> Tensor:
+    """Return levels that fall but for the step from 1 to 2."""
+    alphas_bar = torch.tensor([1, 0.9, 0.95, *(0.5 / step for step in range(1, timesteps))], dtype=torch.float64)
+    return alphas_bar[: timesteps + 1]
+
+
 @pytest.mark.parametrize(
     ("alphas_bar", "sentence"),
     [
@@ -41,6 +47,7 @@ CACHED = Geometric().alphas_bar()
         (lambda self: Geometric.alphas_bar(self).float(), r"computes in torch\.float32"),
         (lambda self: Geometric.alphas_bar(self) * 0.99, r"starts at alpha-bar 0\.99"),
         (lambda self: torch.ones(self.timesteps + 1, dtype=torch.float64), "does not fall strictly"),
+        (lambda self: hill(self.timesteps), r"does not fall strictly: 0\.9 at t = 1, 0\.95 at t = 2\.$"),
         (lambda self: 1 - torch.linspace(0, 1, self.timesteps + 1, dtype=torch.float64), r"ends at 0\.0"),
         (lambda self: Geometric.alphas_bar(self) * float("nan"), "with T = 1000 holds numbers that are not finite"),
         (lambda self: Geometric.alphas_bar(self).to("meta"), "computes on meta, not on the CPU"),

@@ -43,7 +43,7 @@ def picture(**parts: Any) -> Picture:  # noqa: ANN401 - a picture's
     reference[5:12, 6:15, 3:8] = True
     reference[4:13, 5:16, 6] = True
     image = np.random.default_rng(0).random(SHAPE).astype(np.float32)
-    whole = Picture("case-1", image, reference, np.roll(reference, 2, 0), 0.1 * image, 5, np.eye(4))
+    whole = Picture("case-1", image, reference, np.roll(reference, 2, 0), 0.1 * image, 5, np.eye(4), "flair")
     return whole._replace(**parts)
 
 
