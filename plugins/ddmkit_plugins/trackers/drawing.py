@@ -100,9 +100,10 @@ def draw_samples(samples: Samples, path: Path) -> None:
     volumes |= {f"sample {number}": volume for number, volume in enumerate(samples.samples, start=1)}
     columns = min(len(volumes), _ABREAST)
     rows = math.ceil(len(volumes) / columns)
-    height = 0.6 + 3.1 * rows
+    height, margin = 0.6 + 3.1 * rows, 0.02 / columns
     figure = Figure(figsize=(2.8 * columns, height))
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.05 / height, top=1 - 0.65 / height, wspace=0.04, hspace=0.12)
+    figure.subplots_adjust(left=margin, right=1 - margin, bottom=0.05 / height, top=1 - 0.65 / height)
+    figure.subplots_adjust(wspace=0.04, hspace=0.12)
     low, high = float(samples.image.min()), float(samples.image.max())
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
