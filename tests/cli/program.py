@@ -61,17 +61,19 @@ def fork(
     variables: Mapping[str, str] | None = None,
     imports: Sequence[str] = (),
     kill: Mapping[str, str | int] | None = None,
+    seconds: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """Run a console script in `folder`, as a fork of a process that has imported all it needs.
 
     Args:
-        script: ddmkit or pytest.
+        script: one of the server's.
         folder: to run in.
         arguments: as typed.
         python: of the environment that it runs in, one that borrows what is installed here; by default this one.
         variables: of its environment; by default those by which nothing leaves `folder`.
         imports: modules that are to be imported before the fork, once for all that need them.
-        kill: a file and a number of lines; once it has so many, the fork is killed.
+        kill: a file, its lines and the number of a signal, by default SIGKILL: once it has so many, the fork gets it.
+        seconds: that it may take.
     """
     command = [*map(str, arguments)]
     with NamedTemporaryFile("r+", encoding="utf-8") as out, NamedTemporaryFile("r+", encoding="utf-8") as err:
@@ -85,7 +87,7 @@ def fork(
             "kill": kill or {},
             "stdout": out.name,
             "stderr": err.name,
-            "seconds": PATIENCE,
+            "seconds": seconds,
         }
         server = _server()
         assert server.stdin is not None
@@ -94,7 +96,7 @@ def fork(
         status = json.loads(server.stdout.readline())
         said = out.read(), err.read()
     if status is None:
-        raise subprocess.TimeoutExpired([script, *command], PATIENCE, *said)
+        raise subprocess.TimeoutExpired([script, *command], seconds, *said)
     return subprocess.CompletedProcess([script, *command], status, *said)
 
 
@@ -103,7 +105,8 @@ def _server() -> subprocess.Popen[str]:
     """Return the one server of this process, which ends with it: then it has nothing more to read."""
     return subprocess.Popen(
         [sys.executable, Path(__file__).with_name("server.py")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},  # a command's own is added in its fork
+        # A command's own path is added in its fork; DeepSpeed settles on a device when it is imported.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "DS_ACCELERATOR": "cpu"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

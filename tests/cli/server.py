@@ -33,8 +33,13 @@ LARGE = (
     "torch.utils.flop_counter",
 )
 """What the packages import somewhere in their functions, and torch for AdamW."""
-SCRIPTS = {"ddmkit": ("ddmkit_cli.app", "run"), "pytest": ("pytest", "console_main")}
-"""The function of each console script, as its package declares it."""
+SCRIPTS = {
+    "ddmkit": ("ddmkit_cli.app", "run"),
+    "pytest": ("pytest", "console_main"),
+    "torchrun": ("torch.distributed.run", "main"),
+    "in_processes": ("tests.plugins.engines.in_processes", "main"),
+}
+"""The function of each console script, as its package declares it, and of programs of the tests' own."""
 PLACE = "import json, sys; print(json.dumps([sys.path[1:], sys.prefix, sys.exec_prefix]))"
 """Tells where a Python looks for modules, but for the folder of what it runs."""
 POLL = 0.005
@@ -51,6 +56,8 @@ def main() -> None:
     draw()
     gc.freeze()  # or each fork would copy what it only looks at to collect garbage
     answers = os.fdopen(os.dup(1), "w")
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # where those print who print when they are imported
     for line in sys.stdin:
         asked = json.loads(line)
         for module in asked["imports"]:
@@ -119,15 +126,16 @@ def import_all(package: str) -> None:
             import_module(module.name)
 
 
-def status(pid: int, seconds: float, file: str = "", lines: int = 0) -> int | None:
+def status(pid: int, seconds: float, file: str = "", lines: int = 0, number: int = signal.SIGKILL) -> int | None:
     """Return how a fork ended, as `subprocess` says it; None if it had to be killed.
 
-    Where a file is named, the fork is killed once the file has so many lines.
+    Where a file is named, the fork gets a signal once the file has so many lines.
     """
     deadline = time.monotonic() + seconds
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         if file and Path(file).is_file() and Path(file).read_text("utf-8").count("\n") >= lines:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
+            file = ""
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

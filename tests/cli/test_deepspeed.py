@@ -7,18 +7,25 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tests.cli.program import PROGRAM, call, call_program, environment, image, refused, tiny_job
+from tests.cli.program import PROGRAM, environment, fork, image, refused, tiny_job
 
 TWO = ["--engine", "deepspeed", "-oengine.device=cpu", "-oengine.devices=2"]
 STAGES = [*TWO, "-oengine.stages=2"]
+
+
+def call(
+    folder: Path, *arguments: str | Path, kill: Mapping[str, str | int] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ddmkit in `folder`, as a fork of a process that has DeepSpeed; the processes that it begins are real ones."""
+    return fork("ddmkit", folder, *arguments, imports=["deepspeed"], kill=kill)
 
 
 @pytest.fixture(scope="module")
@@ -106,36 +113,23 @@ def test_a_killed_process_ends_the_run_and_nothing_is_lost(folder: Path) -> None
     assert len(losses(run)) == step + 2
 
 
+def stopped(folder: Path, run: str, number: int) -> subprocess.CompletedProcess[str]:
+    """Return how a run ended whose first process got a signal once it had begun."""
+    job = tiny_job(run, *TWO, "-otraining.steps=1000000", "-ovalidation.every=1000000")
+    ended = call(folder, *job, kill={"file": str(folder / run / "metrics.jsonl"), "lines": 1, "number": number})
+    assert (folder / run / "logs" / "process-1.log").is_file()
+    wait_until_gone(folder / run)
+    return ended
+
+
 def test_the_others_end_where_the_first_process_is_killed(folder: Path) -> None:
-    run = folder / "headless"
-    job: list[str | Path] = [
-        PROGRAM,
-        *tiny_job("headless", *TWO, "-otraining.steps=1000000", "-ovalidation.every=1000000"),
-    ]
-    with subprocess.Popen(job, cwd=folder, env=environment(folder), stderr=subprocess.DEVNULL) as started:
-        while not (run / "metrics.jsonl").is_file():
-            assert started.poll() is None
-            time.sleep(0.05)
-        assert len(workers(run)) == 1
-        started.kill()
-    wait_until_gone(run)
+    assert stopped(folder, "headless", signal.SIGKILL).returncode == -signal.SIGKILL
 
 
 def test_ctrl_c_saves_the_step_and_ends_all_processes(folder: Path) -> None:
-    run = folder / "stopped"
-    job: list[str | Path] = [
-        PROGRAM,
-        *tiny_job("stopped", *TWO, "-otraining.steps=1000000", "-ovalidation.every=1000000"),
-    ]
-    with subprocess.Popen(job, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True) as started:
-        while not (run / "metrics.jsonl").is_file():
-            assert started.poll() is None
-            time.sleep(0.05)
-        os.kill(started.pid, signal.SIGINT)
-        said = started.communicate(timeout=60)[1]
-    assert started.returncode == 1
-    assert "which is saved. Go on with: ddmkit train --resume stopped" in said
-    wait_until_gone(run)
+    ended = stopped(folder, "stopped", signal.SIGINT)
+    assert ended.returncode == 1
+    assert "which is saved. Go on with: ddmkit train --resume stopped" in ended.stderr
 
 
 def test_answers_through_stages_are_those_of_one_process(folder: Path) -> None:
@@ -155,8 +149,7 @@ def test_answers_through_stages_are_those_of_one_process(folder: Path) -> None:
 
 def test_a_launcher_s_processes_work_on_one_run(folder: Path) -> None:
     job = tiny_job("joined", "--engine", "deepspeed", "-oengine.device=cpu", "-otraining.steps=3")
-    launcher = Path(sys.executable).parent / "torchrun"
-    done = call_program(folder, launcher, "--standalone", "--nproc-per-node", "2", "-m", "--", "ddmkit_cli", *job)
+    done = fork("torchrun", folder, "--standalone", "--nproc-per-node", "2", "-m", "--", "ddmkit_cli", *job)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Pictures: ") == 1
     assert done.stderr.count("cases to train on") == 1

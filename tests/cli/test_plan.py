@@ -119,12 +119,12 @@ def test_mistakes_are_one_sentence(ddmkit: Run, options: list[str], words: list[
 
 
 def test_too_little_memory_is_refused_before_a_run_begins_and_what_is_said_suffices(
-    trained: tuple[Path, Said], begun: Run, tmp_path: Path
+    trained: tuple[Path, Said], ddmkit: Run, begun: Run, tmp_path: Path
 ) -> None:
     folder, _ = trained
     words = ["train", *TINY[2:], "--data", next((folder / "phantom").iterdir()), "-oengine.device=cpu"]
-    for more in (["--dry-run"], ["--run", "run"]):
-        result = begun(*words, *more, "-o", "engine.memory=20MB")
+    for run, more in ((ddmkit, ["--dry-run"]), (begun, ["--run", "run"])):
+        result = run(*words, *more, "-o", "engine.memory=20MB")
         refused(
             result, 1, "engine.memory=20MB is too little", "ask ddmkit plan, with the same options and --memory 20MB"
         )

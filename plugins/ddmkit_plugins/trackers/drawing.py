@@ -1,4 +1,8 @@
-"""Draw with matplotlib, without a screen."""
+"""Draw with matplotlib, without a screen.
+
+Margins are given, not found: matplotlib's `constrained` layout measures every word twice, and takes as long as the
+drawing, while a run waits.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,8 @@ def draw_curves(curves: Curves, path: Path) -> None:
         curves: of a run so far.
         path: of the PNG.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6))
+    figure.subplots_adjust(left=0.12, right=0.985, bottom=0.14, top=0.91, wspace=0.3)
     loss, judged = figure.subplots(1, 2)
     _draw_loss(loss, curves.steps, curves.losses)
     for region, values in curves.values.items():
@@ -61,8 +66,10 @@ def draw_case(picture: Picture, path: Path) -> None:
     volumes = (picture.image, picture.reference, picture.answer, picture.variance)
     image, reference, answer, variance = map(shown_slice.of, volumes)
     aspect = shown_slice.aspect
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    plain, contours, spread = figure.subplots(1, 3)
+    figure = Figure(figsize=(11, 3.9))
+    figure.subplots_adjust(left=0.005, right=0.935, bottom=0.03, top=0.91, wspace=0.02)
+    panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.04))
+    plain, contours, spread, scale = panels
     for axes in (plain, contours, spread):
         axes.set_axis_off()
     plain.imshow(image, cmap="gray", aspect=aspect, vmin=0, vmax=1)
@@ -76,7 +83,7 @@ def draw_case(picture: Picture, path: Path) -> None:
     contours.legend(loc="lower right", fontsize="small")
     contours.set_title(f"answer of {picture.members} samples")
     shown = spread.imshow(variance, cmap="magma", aspect=aspect, vmin=0, vmax=variance.max() or 1)
-    figure.colorbar(shown, ax=spread, shrink=0.8)
+    figure.colorbar(shown, cax=scale)
     spread.set_title("variance over the samples")
     save(figure, path)
 
@@ -93,7 +100,10 @@ def draw_samples(samples: Samples, path: Path) -> None:
     volumes |= {f"sample {number}": volume for number, volume in enumerate(samples.samples, start=1)}
     columns = min(len(volumes), _ABREAST)
     rows = math.ceil(len(volumes) / columns)
-    figure = Figure(figsize=(2.8 * columns, 0.4 + 2.8 * rows), layout="constrained")
+    height, margin = 0.6 + 3.1 * rows, 0.02 / columns
+    figure = Figure(figsize=(2.8 * columns, height))
+    figure.subplots_adjust(left=margin, right=1 - margin, bottom=0.05 / height, top=1 - 0.65 / height)
+    figure.subplots_adjust(wspace=0.04, hspace=0.12)
     low, high = float(samples.image.min()), float(samples.image.max())
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:

@@ -1,6 +1,6 @@
 """What the tests of the engine `deepspeed` have done in a program of its own, whose processes end with it.
 
-`python in_processes.py TASK …` writes a line of JSON for each result: [task, way, what it found].
+`python -m tests.plugins.engines.in_processes TASK …` writes a line of JSON for each result: [task, way, what it found].
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import gc
 import json
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "ZeRO 2, offloaded": {**TWO, "zero": 2, "offload": True},
     "checkpointing": {**TWO, "checkpointing": True},
     "two stages": {**TWO, "stages": 2},
-    "two stages, all at once": {**TWO, "stages": 2, "micro_batch": 4},
+    "two stages, all at once": {**TWO, "stages": 2, "cuts": 3, "micro_batch": 4},
     "two stages, ZeRO 1, checkpointing": {**TWO, "stages": 2, "zero": 1, "checkpointing": True},
 }
 LEARNED = ("data parallel, one by one", "ZeRO 3", "two stages")
@@ -139,8 +140,14 @@ def say(task: str, split: str, result: object) -> None:
     print(json.dumps([task, split, result]), flush=True)  # noqa: T201 - it is what this program is for
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do the tasks that were named."""
+    warnings.simplefilter("ignore")
     import_quietly("cpu")
     gc.freeze()  # or each session that is closed would have all that was imported looked through for garbage
     for name in sys.argv[1:]:
         {"learn": learn, "check": check, "uneven": uneven, "predict": predict, "lower": lower}[name]()
+
+
+if __name__ == "__main__":
+    main()

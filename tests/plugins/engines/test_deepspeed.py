@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.cli.program import environment, fork
 from tests.plugins.engines.in_processes import ANSWERING, CHECKED, LEARNED, LOWERED, TRAINING, UNEVEN
 
 ROUNDING = 1e-5
+ROOT = Path(__file__).parents[3]
 
 
-def results(*tasks: str) -> dict[str, dict[str, Any]]:
-    """Return what the program of `in_processes` finds, by task and way; to begin one takes seconds."""
-    program = Path(__file__).with_name("in_processes.py")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", program, *tasks],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+def results(folder: Path, *tasks: str) -> dict[str, dict[str, Any]]:
+    """Return what the program of `in_processes` finds, by task and way."""
+    variables = {**environment(folder), "PYTHONPATH": str(ROOT)}
+    done = fork("in_processes", folder, *tasks, variables=variables, imports=["deepspeed"], seconds=300)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Any]] = {task: {} for task in tasks}
     for task, split, result in map(json.loads, done.stdout.splitlines()):
@@ -49,8 +41,8 @@ def all_near(found: dict[str, Any], expected: dict[str, Any], split: str) -> Non
     assert near(whole, wanted), split
 
 
-def test_two_processes_learn_and_answer_as_one_does() -> None:
-    found = results("learn", "uneven", "predict", "lower")
+def test_two_processes_learn_and_answer_as_one_does(tmp_path: Path) -> None:
+    found = results(tmp_path, "learn", "uneven", "predict", "lower")
     alone = {task: by_split.pop("single") for task, by_split in found.items()}
     assert [list(by_split) for by_split in found.values()] == [*map(list, (LEARNED, UNEVEN, ANSWERING, LOWERED))]
     for split, learned in found["learn"].items():
@@ -73,5 +65,5 @@ def compare_losses(split: str, losses: list[float], expected: list[float]) -> No
         assert loss == pytest.approx(truth, rel=ROUNDING), split
 
 
-def test_it_keeps_the_promises_of_an_engine() -> None:
-    assert results("check") == {"check": dict.fromkeys(CHECKED, "")}
+def test_it_keeps_the_promises_of_an_engine(tmp_path: Path) -> None:
+    assert results(tmp_path, "check") == {"check": dict.fromkeys(CHECKED, "")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def ready() -> Generator[ModuleType]:
 def import_quietly(device: str) -> ModuleType:
     """Import DeepSpeed for a kind of device, and keep it from speaking and from compiling."""
     os.environ["DS_ACCELERATOR"] = device.partition(":")[0]  # or it takes what it finds
-    with _silence():
+    with _silence(), _missing("mlflow"):  # which its tuner would import, a second in each process
         import deepspeed
         import deepspeed.ops
     deepspeed.utils.logger.setLevel(logging.ERROR)
@@ -123,3 +124,16 @@ def import_quietly(device: str) -> ModuleType:
 def _silence() -> Generator[None]:
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
+
+
+@contextlib.contextmanager
+def _missing(module: str) -> Generator[None]:
+    """Let the import of a module fail as if it were not installed, unless it was imported before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # as the language reference has it
+    try:
+        yield
+    finally:
+        del sys.modules[module]
