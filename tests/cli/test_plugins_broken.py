@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -186,6 +188,15 @@ def ask():
 """
 
 
+@pytest.fixture
+def imported(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import what is installed in the test's own folder, and forget it afterwards."""
+    monkeypatch.syspath_prepend(site)
+    yield import_module
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"acme", "zenith"}]:
+        del sys.modules[name]
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
@@ -197,26 +208,23 @@ def ask():
     ],
 )
 def test_what_a_plugin_gets_wrong_is_told_from_what_goes_wrong_below_it(
-    function: str, said: str, site: Path, monkeypatch: pytest.MonkeyPatch
+    function: str, said: str, site: Path, imported: Callable[[str], ModuleType]
 ) -> None:
     install(site, "acme", ASKING)
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.delitem(sys.modules, "acme", raising=False)
     with pytest.raises((KeyError, TypeError)) as raised:
-        getattr(import_module("acme"), function)()
+        getattr(imported("acme"), function)()
     assert re.match(said, blame(raised.value))
 
 
 def test_of_packages_that_share_a_namespace_the_one_whose_code_it_is_is_named(
-    site: Path, monkeypatch: pytest.MonkeyPatch
+    site: Path, imported: Callable[[str], ModuleType]
 ) -> None:
     for part in ("one", "two"):
         (site / "zenith" / part).mkdir(parents=True)
         install(site, f"zenith-{part}", ASKING, module=f"zenith/{part}/hooks", value=f"zenith.{part}.hooks")
-    monkeypatch.syspath_prepend(site)
     for part in ("one", "two"):
         with pytest.raises(KeyError) as raised:
-            import_module(f"zenith.{part}.hooks").fail()
+            imported(f"zenith.{part}.hooks").fail()
         said = blame(raised.value)
         assert said.startswith(f"The code of zenith-{part} 1.0 ends the command by KeyError: 'x' (in ")
         assert said.endswith(f" ddmkit plugins check zenith-{part}.")

@@ -150,7 +150,7 @@ def test_voxels_that_are_no_cubes_are_shown_in_their_proportions(tmp_path: Path)
         picture(image=-white, reference=white > 1, answer=white > 1, affine=np.diag([1.0, 3, 1, 1])),
         tmp_path / "case.png",
     )
-    black = np.argwhere(pixels(tmp_path / "case.png")[25:, :400].max(axis=-1) < 0.05)
+    black = np.argwhere(pixels(tmp_path / "case.png")[45:, :400].max(axis=-1) < 0.05)
     height, width = np.ptp(black, axis=0)
     assert height / width == pytest.approx(3, rel=0.05)
 
