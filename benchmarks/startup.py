@@ -6,6 +6,7 @@ python -m benchmarks.startup
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import time
@@ -28,7 +29,7 @@ def main() -> None:
     """Time the commands in turn, so that a slow moment of the machine meets them all."""
     times: dict[str, list[float]] = {f"{command}, {many}": [] for command in COMMANDS for many in (0, PLUGINS)}
     with TemporaryDirectory() as folder:
-        beside = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, install(Path(folder))))}
+        beside = {**os.environ, "PYTHONPATH": str(install(Path(folder)))}
         for _ in range(ROUNDS):
             for command in COMMANDS:
                 for many, environment in ((0, dict(os.environ)), (PLUGINS, beside)):
@@ -43,18 +44,18 @@ def main() -> None:
     write("startup", {"seconds": times}, "\n".join([head, *rows]))
 
 
-def install(folder: Path) -> list[Path]:
-    """Write the plugins and what pip would leave of each, and return the folders that are to stand on the path."""
-    registry, paths = Registry(), []
+def install(folder: Path) -> Path:
+    """Write the plugins and what pip would leave of them, and return the folder that is to stand on the path."""
+    registry, site = Registry(), folder / "site-packages"
     for number in range(PLUGINS):
         plugin = Plugin(KINDS[number % len(KINDS)], f"other-{number}")
         write_plugin(folder / plugin.name, plugin.kind, plugin.name, registry)
-        paths.append(folder / plugin.name / "src")
-        facts = paths[-1] / f"{plugin.module}-0.1.0.dist-info"
+        shutil.copytree(folder / plugin.name / "src", site, dirs_exist_ok=True)
+        facts = site / f"{plugin.module}-0.1.0.dist-info"
         facts.mkdir()
         (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ddmkit-{plugin.name}\nVersion: 0.1.0\n", "utf-8")
         (facts / "entry_points.txt").write_text(f"[ddmkit]\n{plugin.name} = {plugin.module}\n", "utf-8")
-    return paths
+    return site
 
 
 def seconds(command: str, environment: dict[str, str]) -> float:

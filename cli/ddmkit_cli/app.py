@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
 import traceback
@@ -63,6 +64,8 @@ app = typer.Typer(
 @app.callback()
 def main() -> None:
     """Denoising diffusion models on whole 3D medical volumes, with little memory."""
+    gc.freeze()  # what was imported stays for good, and no collection has to look at it
+    gc.enable()
     log_to_stderr()
 
 

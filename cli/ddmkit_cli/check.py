@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -39,6 +38,8 @@ def check(
 
     What makes a case unusable here makes train and sample refuse it; a warning does not.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from ddmkit import DataError, Registry
     from ddmkit.files import write_text
     from ddmkit.run.cases import find_cases

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -56,6 +54,10 @@ def command(*arguments: object) -> str:
 
 def log_to_stderr() -> None:
     """Show the program's own warnings as lines."""
+    import logging
+
+    from rich.logging import RichHandler
+
     handler = RichHandler(console=err, show_time=False, show_path=False, markup=False)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s", force=True)
 

@@ -63,5 +63,6 @@ def _name(plugin: EntryPoint) -> str:
 
 @lru_cache(maxsize=256)
 def _told(distribution: Distribution) -> tuple[str, str]:
-    """Return what a distribution is called, and its version; a distribution itself reads its file for each anew."""
-    return distribution.name, distribution.version
+    """Return what a distribution is called, and its version, each of which it would read anew whenever it is asked."""
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]

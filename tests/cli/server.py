@@ -34,7 +34,7 @@ LARGE = (
 )
 """What the packages import somewhere in their functions, and torch for AdamW."""
 SCRIPTS = {
-    "ddmkit": ("ddmkit_cli.app", "run"),
+    "ddmkit": ("ddmkit_cli.__main__", "run"),
     "pytest": ("pytest", "console_main"),
     "torchrun": ("torch.distributed.run", "main"),
     "in_processes": ("tests.plugins.engines.in_processes", "main"),

@@ -147,6 +147,10 @@ class Distribution(NamedTuple):
     name: str
     version: str
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"Name": self.name, "Version": self.version}
+
 
 class Entry:
     """An installed entry point, or the likeness of one."""

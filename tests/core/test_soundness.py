@@ -75,7 +75,11 @@ def test_a_component_of_no_kind_is_told_its_interface_and_the_kinds(component: t
 
 
 def test_every_interface_is_of_the_kind_that_it_says() -> None:
-    exported = [part for part in vars(ddmkit).values() if isinstance(part, type) and Component in part.__bases__]
+    exported = [
+        part
+        for part in (getattr(ddmkit, name) for name in ddmkit.__all__)
+        if isinstance(part, type) and Component in part.__bases__
+    ]
     assert {interface.kind: interface for interface in exported if issubclass(interface, Component)} == KINDS
     assert wrong(Whole) == ""
 
