@@ -5,6 +5,7 @@ python -m benchmarks.startup
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import statistics
@@ -55,6 +56,7 @@ def install(folder: Path) -> Path:
         facts.mkdir()
         (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ddmkit-{plugin.name}\nVersion: 0.1.0\n", "utf-8")
         (facts / "entry_points.txt").write_text(f"[ddmkit]\n{plugin.name} = {plugin.module}\n", "utf-8")
+    compileall.compile_dir(site, quiet=1)
     return site
 
 

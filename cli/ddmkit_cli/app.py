@@ -64,8 +64,9 @@ app = typer.Typer(
 @app.callback()
 def main() -> None:
     """Denoising diffusion models on whole 3D medical volumes, with little memory."""
-    gc.freeze()  # what was imported stays for good, and no collection has to look at it
-    gc.enable()
+    if not gc.isenabled():  # see `__main__`: what was imported stays for good, and no collection has to look at it
+        gc.freeze()
+        gc.enable()
     log_to_stderr()
 
 

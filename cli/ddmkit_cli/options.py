@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ddmkit.errors import ConfigurationError, OutOfMemoryError
+from ddmkit.errors import ConfigurationError, OutOfMemoryError, UnknownComponentError
 from ddmkit_cli.console import command
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Container, Generator, Mapping, Sequence
     from pathlib import Path
 
     from ddmkit import Dataset, Registry
@@ -79,6 +79,26 @@ def named_layout(registry: Registry, layout: Dataset, path: Path) -> list[str]:
     except DataError:
         return typed(layout)
     return [] if found == layout else typed(layout)
+
+
+@contextmanager
+def offering_others(kinds: Container[str], names: Mapping[str, str]) -> Generator[None]:
+    """Say, where a component of a run is not installed, that another may be named in its place.
+
+    Args:
+        kinds: of which that is so.
+        names: what was typed, by kind.
+
+    Raises:
+        UnknownComponentError: as it was raised, with the option to type for such a component.
+    """
+    try:
+        yield
+    except UnknownComponentError as error:
+        if error.kind not in kinds or error.name == names.get(error.kind):
+            raise
+        msg = f"{str(error).removesuffix('.')}; or name another one, --{error.kind} NAME"
+        raise UnknownComponentError(msg, error.kind, error.name) from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddmkit_cli.console import say
-from ddmkit_cli.options import refuse_fixed
+from ddmkit_cli.options import of_kind, offering_others, refuse_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ def resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typ
     from ddmkit.assembly import assemble
 
     refuse_fixed(typed.settings, _FREE, "would make another run")
-    before = folder.configuration(registry, names=_in_place_of_missing(registry, folder, typed.names))
+    before = _as_it_was(registry, folder, typed)
     moved = {} if data is None else {"data": data.absolute()}
     after = assemble(registry, base=[before.tree(), moved], names=typed.names, options=typed.settings)
     _say_what_engine_was(before, after)
@@ -62,17 +62,20 @@ def resumed(registry: Registry, folder: RunFolder, data: Path | None, typed: Typ
     return after
 
 
-def _in_place_of_missing(registry: Registry, folder: RunFolder, names: Mapping[str, str]) -> dict[str, str]:
-    """Return which names, by kind, stand for a component of the run's that is not installed here."""
+def _as_it_was(registry: Registry, folder: RunFolder, typed: Typed) -> Configuration:
+    """Return the run's configuration, with what was typed in place of components that are not installed here."""
     from ddmkit.assembly import name_of
     from ddmkit.configuration import INTERFACES
 
     tree = folder.tree()
-    return {
-        interface.kind: names[interface.kind]
+    names = {
+        interface.kind: typed.names[interface.kind]
         for interface in INTERFACES
-        if interface.kind in names and name_of(tree.get(interface.kind)) not in registry.names(interface)
+        if interface.kind in typed.names and name_of(tree.get(interface.kind)) not in registry.names(interface)
     }
+    options = [option for kind in names for option in of_kind(typed.settings, kind)]
+    with offering_others(_NAMED, typed.names):
+        return folder.configuration(registry, names=names, options=options)
 
 
 def _say_what_engine_was(before: Configuration, after: Configuration) -> None:

@@ -13,7 +13,7 @@ import typer
 from ddmkit_cli.assembling import EngineOption
 from ddmkit_cli.budget import known_pick, measured_pick, options_of, seconds_per_case
 from ddmkit_cli.console import bars, propose, result, say
-from ddmkit_cli.options import named_layout, naming_the_planner, refuse_fixed
+from ddmkit_cli.options import named_layout, naming_the_planner, offering_others, refuse_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -274,8 +274,8 @@ def _configuration(
 
     refuse_fixed(options, _FREE, "does not fit a trained network")
     other = names.get("sampler") not in {None, name_of(folder.tree().get("sampler"))}
-    # Of another sampler, the run says nothing.
-    return folder.configuration(registry, over=[{"sampler": None}] if other else [], names=names, options=options)
+    with offering_others(("sampler", "engine"), names):  # of another sampler, the run says nothing
+        return folder.configuration(registry, over=[{"sampler": None}] if other else [], names=names, options=options)
 
 
 def _splits(folder: RunFolder, *, needed: bool) -> dict[str, str]:

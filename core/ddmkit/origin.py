@@ -37,7 +37,7 @@ def remember(component: type[Component], package: str) -> None:
 
 def title_of(plugin: EntryPoint) -> str:
     """Return a plugin's distribution and version; nothing where no distribution is known."""
-    return "" if plugin.dist is None else " ".join(_told(plugin.dist))
+    return "" if plugin.dist is None else " ".join(filter(None, _told(plugin.dist)))
 
 
 def module_of(plugin: EntryPoint) -> str:
@@ -63,6 +63,10 @@ def _name(plugin: EntryPoint) -> str:
 
 @lru_cache(maxsize=256)
 def _told(distribution: Distribution) -> tuple[str, str]:
-    """Return what a distribution is called, and its version, each of which it would read anew whenever it is asked."""
+    """Return what a distribution is called, and its version, each of which it would read anew whenever it is asked.
+
+    What its facts lack, as where it was installed by half, is empty.
+    """
     metadata = distribution.metadata
-    return metadata["Name"], metadata["Version"]
+    name, version = (metadata[fact] if fact in metadata else "" for fact in ("Name", "Version"))  # noqa: SIM401 - no get()
+    return name, version

@@ -248,8 +248,8 @@ def _load(entry: EntryPoint) -> object:
 
 
 def _place(error: BaseException, module: str) -> str:
-    """Return where in a plugin's own code its import failed; nothing where that is not known, or is said already."""
-    found = None if isinstance(error, SyntaxError) else innermost(error, {module.partition(".")[0]})
+    """Return where in a plugin's own code its import failed; nothing where none of it ran."""
+    found = innermost(error, {module.partition(".")[0]})
     return "" if found is None else f" (in {found[1].filename}, line {found[1].lineno})"
 
 
@@ -259,8 +259,8 @@ def _remedy(error: BaseException, module: str, package: str) -> str:
         return "; install ddmkit again"
     if not package:
         return ""
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if missing is not None and missing.partition(".")[0] != module.partition(".")[0]:
+    missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    if missing and "." not in missing and missing != module.partition(".")[0]:  # else it is a package's own affair
         return f"; install the package that {missing} comes with, or pip uninstall {package}"
     return f"; mend that if it is yours, else try pip install --upgrade {package}, or pip uninstall {package}"
 

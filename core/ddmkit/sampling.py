@@ -18,7 +18,7 @@ from ddmkit.checked import (
     fault,
 )
 from ddmkit.combination import Combination
-from ddmkit.errors import DivergedError
+from ddmkit.errors import DivergedError, PluginError
 from ddmkit.memory import memory_guard
 from ddmkit.randomness import normal
 from ddmkit.settling import Settling
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ddmkit.configuration import Configuration
     from ddmkit.engine import Session
-    from ddmkit.sampler import Denoise, Draw
+    from ddmkit.sampler import Denoise, Draw, Sampler
     from ddmkit.stored_case import StoredCase
     from ddmkit.task import Example
     from ddmkit.window import Shape
@@ -216,9 +216,7 @@ def sample_members(  # noqa: PLR0913 - each argument is part of the key or of th
         x0 = checked_sample(configuration.sampler, denoise, noise("start"), alphas_bar, draw)
         finite = bool(x0.isfinite().all())
     if not finite:
-        raise denoise.diverged(case) or fault(
-            configuration.sampler, "answers sample() with numbers that are not finite"
-        )
+        raise denoise.diverged(case) or _not_finite(configuration.sampler)
     return x0
 
 
@@ -238,7 +236,9 @@ def rehearse(configuration: Configuration, device: torch.device) -> None:
         return normal(shape, configuration.seed, "rehearsal", *key).to(device)
 
     alphas_bar = checked_alphas_bar(configuration.schedule)
-    checked_sample(configuration.sampler, lambda noisy, _: noisy / 2, noise(), alphas_bar, noise)
+    x0 = checked_sample(configuration.sampler, lambda noisy, _: noisy / 2, noise(), alphas_bar, noise)
+    if not x0.isfinite().all():
+        raise _not_finite(configuration.sampler)
 
 
 def denoiser(model: Model, inputs: Tensor, alphas_bar: Tensor, progress: Callable[[], None] = lambda: None) -> Denoise:
@@ -282,6 +282,10 @@ def _own_grid(readout: Tensor, case: StoredCase, factor: int) -> Tensor:
     """Take read-outs (N, C, …) to the case's own grid, on the CPU."""
     fine = enlarge(readout.float().cpu(), factor, case.region.size)
     return torch.from_numpy(case.leave(fine.numpy()))
+
+
+def _not_finite(sampler: Sampler) -> PluginError:
+    return fault(sampler, "answers sample() with numbers that are not finite")
 
 
 class _Watched:

@@ -24,7 +24,8 @@ PLAIN_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME = re.compile(rf"{PLAIN_NAME.pattern}\+*")  # as dpm-solver++ is called by its authors
 A_NAME = "small letters, digits and single hyphens between them, a letter first"
 """The same in words."""
-# Those of LibYAML where PyYAML has it, five times as fast: every command reads all components.
+# Those of LibYAML where PyYAML has it, five times as fast, as every command looks at all components; they tell types
+# apart as those do by which a configuration is read and written.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _OWN_DEFAULT = "give it a default that its own type and range allow"

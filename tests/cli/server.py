@@ -62,6 +62,7 @@ def main() -> None:
         asked = json.loads(line)
         for module in asked["imports"]:
             import_module(module)
+        sys.stdout.flush()  # or each fork would print what an import printed
         pid = os.fork()
         if pid == 0:
             answers.close()

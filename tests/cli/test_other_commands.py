@@ -103,6 +103,11 @@ def test_shell_completion_is_offered(tmp_path: Path) -> None:
 STARTING = ("import ddmkit_cli.app", "from ddmkit import Registry; Registry()", "import ddmkit.configuration")
 
 
+def test_help_needs_neither_plugins_nor_settings() -> None:
+    code = "import sys; import ddmkit_cli.app; sys.exit(bool(sys.modules.keys() & {'pluggy', 'pydantic', 'yaml'}))"
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
+
+
 @pytest.mark.parametrize("statement", STARTING)
 def test_starting_up_imports_neither_torch_nor_numpy(statement: str) -> None:
     code = f"import sys; {statement}; sys.exit(bool(sys.modules.keys() & {{'torch', 'numpy', 'h5py', 'matplotlib'}}))"

@@ -138,6 +138,10 @@ def ddmkit_components():
 """
 
 
+NEEDING = '"needy"\n    keep: float'
+"""Another name, and a setting without a default."""
+
+
 def losing(answer: str, most: int = 0) -> str:
     """Return a package whose sampler loses its way over more numbers than so many."""
     return LOSING.replace("{answer}", answer).replace("{most}", str(most))
@@ -171,7 +175,26 @@ def test_a_sampler_that_fails_in_validation_is_named_and_the_run_goes_on_with_an
     assert last.endswith("What was saved is whole; once this is mended, go on with: ddmkit train --resume run")
     if gone:
         shutil.rmtree(site)
+        alone = ddmkit("train", "--resume", "run")
+        refused(alone, 2, "it came with acme 1.0: pip install acme==1.0; or name another one, --sampler NAME")
     resumed = ddmkit("train", "--resume", "run", "--sampler", "ddim", "-osampler.steps=2")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_run_whose_sampler_is_gone_samples_and_goes_on_with_another_as_it_is_typed(
+    site: Path, ddmkit: Run, tmp_path: Path
+) -> None:
+    install(site, "acme", losing("noise"))
+    trained = ddmkit(*tiny_job("run", "--sampler", "losing", "-otraining.steps=1", "-ovalidation.test=false"))
+    assert trained.returncode == 0, trained.stderr
+    shutil.rmtree(site)
+    sampling = ["sample", "run", "--input", next((tmp_path / "phantom").iterdir()), "--split", "test", "--out", "out"]
+    refused(ddmkit(*sampling), 2, "pip install acme==1.0; or name another one, --sampler NAME")
+    sampled = ddmkit(*sampling, "--sampler", "ddim", "--steps", "2")
+    assert sampled.returncode == 0, sampled.stderr
+    assert list((tmp_path / "out").glob("*_seg.nii.gz"))
+    install(site, "zenith", losing("noise").replace('"losing"', NEEDING))
+    resumed = ddmkit("train", "--resume", "run", "--sampler", "needy", "-osampler.keep=0.5", "-otraining.steps=2")
     assert resumed.returncode == 0, resumed.stderr
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ddmkit import Registry, UnknownComponentError
+from ddmkit import Registry, Schedule, UnknownComponentError
 from ddmkit.assembly import assemble, read_tree
 from ddmkit.configuration import Configuration
 from ddmkit.run.folder import RunFolder
@@ -111,9 +111,11 @@ def test_a_component_whose_package_is_gone_is_told_with_what_to_install(run: Run
         assert str(error.value) == said
 
 
-def test_what_is_named_in_its_place_stands_for_a_component_that_is_not_here(run: RunFolder) -> None:
-    found = run.configuration(Registry(), names={"schedule": "linear"})
-    assert found.schedule.name == "linear"
+def test_what_is_named_in_its_place_stands_for_a_component_that_is_not_here(run: RunFolder, site: Site) -> None:
+    site.clear()
+    registry = Registry()
+    assert "geometric" not in registry.names(Schedule)
+    assert run.configuration(registry, names={"schedule": "linear"}).schedule.name == "linear"
 
 
 def test_a_component_whose_package_is_broken_is_told_with_what_is_broken(run: RunFolder, site: Site) -> None:

@@ -56,6 +56,10 @@ BROKEN = {
             r"install the package that tensorpipe comes with, or pip uninstall acme"
         ),
     ),
+    "imports what ddmkit has no more": (
+        "from ddmkit.old import Levitation",
+        rf"fails to load with ModuleNotFoundError: No module named 'ddmkit\.old' \(in \S+, line 1\); {RENEWAL}",
+    ),
     "ends the program": (
         "raise SystemExit(3)",
         rf"fails to load with SystemExit: 3 \(in \S+/acme\.py, line 1\); {RENEWAL}",
@@ -239,6 +243,14 @@ def test_a_misspelt_interface_keeps_nothing_from_working(site: Path, caplog: pyt
     install(site, "acme", f"ddmkit_interfaces = {INTERFACE}\n{schedule('acme')}")
     assert "acme" in Registry().names(Schedule)
     assert caplog.messages[0].endswith("does not know; call it ddmkit_interface.")
+
+
+def test_a_package_that_was_installed_by_half_keeps_nothing_from_working(site: Path) -> None:
+    install(site, "acme", schedule("acme"))
+    facts = site / "acme-1.0.dist-info" / "METADATA"
+    facts.write_text("Metadata-Version: 2.1\nName: acme\n", "utf-8")
+    registry = Registry()
+    assert registry.package(registry.get(Schedule, "acme")) == "acme"
 
 
 def test_a_listener_that_says_neither_yes_nor_no_works_and_is_told_so(

@@ -281,7 +281,7 @@ def test_as_many_cases_are_built_at_once_as_there_are_processors(
     meeting, prepare = Barrier(3), building.prepare
 
     def meet(*arguments: Any) -> building.Prepared:  # noqa: ANN401 - as they come
-        meeting.wait(20)
+        meeting.wait(100)  # a disk may keep one of them waiting
         return prepare(*arguments)
 
     monkeypatch.setattr(building, "prepare", meet)

@@ -73,7 +73,7 @@ def draw_case(picture: Picture, path: Path) -> None:
     for axes in (plain, contours, spread):
         axes.set_axis_off()
     plain.imshow(image, cmap="gray", aspect=aspect, vmin=0, vmax=1)
-    plain.set_title(f"{picture.case}: {picture.modality}, slice {shown_slice.level}")
+    plain.set_title(f"{picture.case}: {picture.modality}, slice {shown_slice.level}", loc="left")  # it may be long
     contours.imshow(image, cmap="gray", aspect=aspect, vmin=0, vmax=1)
     for mask, colour in ((reference, _REFERENCE), (answer, _ANSWER)):
         if mask.any() and not mask.all() and min(mask.shape) > 1:  # else there is no contour

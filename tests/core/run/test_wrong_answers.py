@@ -19,7 +19,7 @@ from ddmkit import DivergedError, Figure, PluginError, SetJudge, VolumeTask, Win
 from ddmkit.checked import checked_judge, checked_measures, checked_summary
 from ddmkit.definition import Scoring
 from ddmkit.errors import OutOfMemoryError
-from ddmkit.sampling import Model, answer_case
+from ddmkit.sampling import Model, answer_case, rehearse
 from ddmkit.store import Store
 
 if TYPE_CHECKING:
@@ -190,6 +190,16 @@ def test_memory_that_only_ends_when_the_sample_is_looked_at_is_a_sentence_too(
     case = Store(configuration).open(configuration.dataset.cases(write_cases(tmp_path, count=1))[0])
     with pytest.raises(OutOfMemoryError, match=r"The memory of cpu does not suffice: .*sampling\.members_at_once=1\.$"):
         answer_case(Model(configuration, FromFunction(lambda inputs, _: inputs)), case, ensemble=1, seed=0)
+
+
+def test_a_sampler_that_answers_with_nan_is_found_before_anything_is_trained(
+    configured: Callable[..., Configuration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = configured("sampler.steps=2")
+    rehearse(configuration, torch.device("cpu"))
+    monkeypatch.setattr(made.Straight, "sample", lambda *given: given[2] * torch.nan)
+    with pytest.raises(PluginError, match=r"answers sample\(\) with numbers that are not finite"):
+        rehearse(configuration, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

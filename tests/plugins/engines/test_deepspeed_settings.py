@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ def test_deepspeed_that_is_not_installed_is_answered_with_what_to_type(monkeypat
         two().open(probe(), TRAINING)
     with pytest.raises(ConfigurationError, match="type pip install deepspeed"):
         two().check(probe(), TRAINING)
+
+
+def test_deepspeed_is_imported_without_the_tracker_that_it_would_import() -> None:
+    code = (
+        "import sys; from ddmkit_plugins.engines.distributed.engines import import_quietly; import_quietly('cpu'); "
+        "assert 'deepspeed' in sys.modules; assert 'mlflow' not in sys.modules; import mlflow"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("size", "fitting"), [(3, "2 or 4"), (1, "2"), (5, "4 or 6")])
